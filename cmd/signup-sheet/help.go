@@ -1,0 +1,109 @@
+package main
+
+import (
+	"fmt"
+	"strings"
+)
+
+const helpWidth = 80
+
+const programHelp = `signup-sheet reads signups from a Kafka topic and delivers each as a row to a
+webhook that writes a sheet.
+
+Usage:
+  signup-sheet run [--name value ...]   deliver signups until stopped
+  signup-sheet version                  what this binary was built from
+  signup-sheet help [command]           this text, or a command's
+
+Exit codes:
+  0  fine
+  1  failed
+  2  wrong usage or configuration
+  3  finished, but some rows were dead-lettered
+`
+
+const runHelpHead = `Reads signups from Kafka and delivers each as a row to the webhook of a sheet.
+Progress is committed only after the webhook accepted the row; a record that can
+never be delivered goes to the dead-letter topic. SIGTERM or SIGINT (Ctrl-C)
+finishes the rows under way, then stops; a second one stops at once, and those
+rows are sent again by the next start.
+
+Usage:
+  signup-sheet run [--name value ...]
+
+A setting is given by a flag, by an environment variable or in the YAML file
+that --config names; the first of them counts. For the setting kafka.topic:
+  flag         --kafka.topic events
+  environment  SIGNUP_SHEET_KAFKA_TOPIC=events
+  file         kafka:
+                 topic: events
+Durations have a unit (500ms, 10s, 1m), sizes may have one (1MiB, 512KiB, 1MB).
+
+Examples:
+  SHEETS_WEBHOOK_URL=https://... signup-sheet run --kafka.brokers kafka-1:9092
+  signup-sheet run --config signup-sheet.yaml --log.level debug
+
+Settings:
+`
+
+const versionHelp = `Prints the version, the version of Go and the commit that this binary was built
+from.
+
+Usage:
+  signup-sheet version
+`
+
+// runHelp is the help of the command run, with every setting.
+func runHelp() string {
+	var c config
+	settings := declare(&c)
+	width := 0
+	for _, s := range settings {
+		width = max(width, len(s.flag()))
+	}
+	var help strings.Builder
+	help.WriteString(runHelpHead)
+	group := settings[0].group()
+	for _, s := range settings {
+		if s.group() != group {
+			group = s.group()
+			help.WriteString("\n" + group + "\n")
+		}
+		name := s.flag()
+		for _, line := range append(wrap(s.help, helpWidth-width-4), wrap(s.details(), helpWidth-width-4)...) {
+			fmt.Fprintf(&help, "  %-*s  %s\n", width, name, line)
+			name = ""
+		}
+	}
+	return help.String()
+}
+
+// details is the unit and the default: "(duration, default 10s)".
+func (s setting) details() string {
+	details := s.value.unit
+	switch {
+	case s.derived != "":
+		details += ", default " + s.derived
+	case s.fallback != "":
+		details += ", default " + s.fallback
+	}
+	return "(" + details + ")"
+}
+
+// wrap breaks text between words into lines of at most width bytes.
+func wrap(text string, width int) []string {
+	var lines []string
+	line := ""
+	for word := range strings.FieldsSeq(text) {
+		switch {
+		case line == "":
+			line = word
+		case len(line)+1+len(word) <= width:
+			line += " " + word
+		default:
+			lines = append(lines, line)
+			line = word
+		}
+	}
+	return append(lines, line)
+}

@@ -1,0 +1,24 @@
+package main
+
+import (
+	"io"
+	"log/slog"
+	"os"
+
+	"github.com/lmittmann/tint"
+	"golang.org/x/term"
+)
+
+// newLogger writes to w in the format that c asks for: text for people, with colours on a terminal only, or a JSON object a line.
+func newLogger(w io.Writer, c logConfig) *slog.Logger {
+	onTerminal := isTerminal(w)
+	if c.Format == "text" || c.Format == "auto" && onTerminal {
+		return slog.New(tint.NewTextHandler(w, &tint.Options{Level: c.Level, NoColor: !onTerminal}))
+	}
+	return slog.New(slog.NewJSONHandler(w, &slog.HandlerOptions{Level: c.Level}))
+}
+
+func isTerminal(w io.Writer) bool {
+	file, ok := w.(*os.File)
+	return ok && term.IsTerminal(int(file.Fd()))
+}

@@ -1,0 +1,144 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"flag"
+	"fmt"
+	"io/fs"
+	"net"
+	"os"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"testing"
+)
+
+var update = flag.Bool("update", false, "rewrite the golden files") //nolint:gochecknoglobals // where the testing package looks for flags
+
+func TestHelpMatchesItsGoldenFileAndFits80Columns(t *testing.T) {
+	for name := range commands() {
+		t.Run(name, func(t *testing.T) {
+			var byFlag, byCommand, stderr bytes.Buffer
+			if code := run(t.Context(), []string{name, "--help"}, nil, &byFlag, &stderr); code != exitFine {
+				t.Errorf("exit code %d", code)
+			}
+			if code := run(t.Context(), []string{"help", name}, nil, &byCommand, &stderr); code != exitFine {
+				t.Errorf("exit code %d", code)
+			}
+			if stderr.Len() > 0 || byFlag.String() != byCommand.String() {
+				t.Errorf("--help and help differ, or wrote to stderr: %s", stderr.String())
+			}
+			golden := filepath.Join("testdata", name+".help.txt")
+			if *update {
+				if err := os.WriteFile(golden, byFlag.Bytes(), 0o600); err != nil {
+					t.Fatal(err)
+				}
+			}
+			want, err := fs.ReadFile(os.DirFS("testdata"), name+".help.txt")
+			if err != nil {
+				t.Fatal(err)
+			}
+			if byFlag.String() != string(want) {
+				t.Errorf("differs from %s; if that is right: go test -update\n%s", golden, byFlag.String())
+			}
+			for i, line := range strings.Split(byFlag.String(), "\n") {
+				if len(line) > helpWidth {
+					t.Errorf("line %d has %d columns: %s", i+1, len(line), line)
+				}
+			}
+		})
+	}
+}
+
+func TestExitCodes(t *testing.T) {
+	taken, err := new(net.ListenConfig).Listen(t.Context(), "tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = taken.Close() })
+
+	for _, c := range []struct {
+		name           string
+		args           []string
+		code           int
+		stdout, stderr string // what each must contain; empty: nothing at all
+	}{
+		{"no arguments", nil, 2, "", "Usage:"},
+		{"help", []string{"help"}, 0, "Usage:", ""},
+		{"--help", []string{"--help"}, 0, "Usage:", ""},
+		{"-h", []string{"-h"}, 0, "Usage:", ""},
+		{"version", []string{"version"}, 0, "signup-sheet ", ""},
+		{"--version", []string{"--version"}, 0, "signup-sheet ", ""},
+		{"run --help beside mistakes", []string{"run", "--nonsense", "--help"}, 0, "Usage:", ""},
+		{"unknown command", []string{"rnu"}, 2, "", "rnu: no such command: did you mean run?\nsee: signup-sheet --help\n"},
+		{"help for an unknown command", []string{"help", "rnu"}, 2, "", "did you mean run?"},
+		{"version with an argument", []string{"version", "x"}, 2, "", "see: signup-sheet version --help"},
+		{"wrong flag", []string{"run", "--sink.url", testURL, "--kafka.topik", "x"}, 2, "", "signup-sheet: --kafka.topik: no such flag: did you mean --kafka.topic?\nsee: signup-sheet run --help\n"},
+		{"wrong configuration", []string{"run"}, 2, "", "sink.url is required"},
+		{"address in use", []string{"run", "--sink.url", testURL, "--log.format", "json", "--admin.listen", taken.Addr().String()}, 1, "", `"err":"admin.listen: `},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			var stdout, stderr bytes.Buffer
+			if code := run(t.Context(), c.args, nil, &stdout, &stderr); code != c.code {
+				t.Errorf("exit code %d, want %d", code, c.code)
+			}
+			for _, out := range []struct{ name, got, want string }{{"stdout", stdout.String(), c.stdout}, {"stderr", stderr.String(), c.stderr}} {
+				if (out.want == "") != (out.got == "") || !strings.Contains(out.got, out.want) {
+					t.Errorf("%s: %q, want %q", out.name, out.got, out.want)
+				}
+			}
+		})
+	}
+}
+
+func TestErrorsHaveTheirExitCodes(t *testing.T) {
+	for _, c := range []struct {
+		err  error
+		code int
+	}{
+		{nil, 0},
+		{errors.New("x"), 1},
+		{fmt.Errorf("replay: %w", &usageError{problems: []string{"x"}}), 2},
+		{fmt.Errorf("%w: no such topic", errConfiguration), 2},
+		{fmt.Errorf("replay: %w", errDeadLettered), 3},
+	} {
+		if got := exitCode(c.err); got != c.code {
+			t.Errorf("%v: %d, want %d", c.err, got, c.code)
+		}
+	}
+}
+
+func TestFirstSignalStopsAndSecondExitsAtOnce(t *testing.T) {
+	ctx, cancel := context.WithCancelCause(t.Context())
+	signals, exited := make(chan os.Signal), make(chan int)
+	go obey(signals, cancel, func(code int) { exited <- code })
+
+	signals <- syscall.SIGTERM
+	<-ctx.Done()
+	if got := context.Cause(ctx).Error(); got != "received terminated" {
+		t.Errorf("cause %q", got)
+	}
+	select {
+	case <-exited:
+		t.Error("exited at the first signal")
+	case signals <- syscall.SIGINT:
+	}
+	if code := <-exited; code != exitFailed {
+		t.Errorf("exit code %d, want %d", code, exitFailed)
+	}
+}
+
+func TestStoppedProgramExitsWithZeroAndSaysWhy(t *testing.T) {
+	ctx, cancel := context.WithCancelCause(t.Context())
+	cancel(errors.New("received terminated"))
+	var stdout, stderr bytes.Buffer
+	args := []string{"run", "--sink.url", testURL, "--admin.listen=", "--log.format", "json"}
+	if code := run(ctx, args, nil, &stdout, &stderr); code != exitFine {
+		t.Errorf("exit code %d: %s", code, stderr.String())
+	}
+	if !strings.Contains(stderr.String(), `"msg":"stopped","reason":"received terminated"`) {
+		t.Errorf("log: %s", stderr.String())
+	}
+}

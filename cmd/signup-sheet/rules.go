@@ -1,0 +1,61 @@
+package main
+
+import (
+	"fmt"
+	"time"
+)
+
+// drainMargin is what a drain needs beyond the row under way: to settle it and to commit.
+const drainMargin = 2 * time.Second
+
+// deriveDefaults fills in the defaults that depend on other settings.
+func (l *loader) deriveDefaults(c *config) {
+	if c.DeadLetter.Topic == "" && !l.broken["kafka.topic"] {
+		c.DeadLetter.Topic = c.Kafka.Topic + ".dlq"
+		if topicName(c.DeadLetter.Topic) != nil {
+			l.problem("dead_letter.topic: the default, %s + .dlq, is longer than Kafka allows: set it", l.origin["kafka.topic"].where)
+		}
+	}
+	if c.Consumer.DrainTimeout == 0 {
+		c.Consumer.DrainTimeout = c.Sink.Timeout + drainMargin
+		if c.Agify.Enabled {
+			c.Consumer.DrainTimeout += c.Agify.Timeout
+		}
+	}
+}
+
+// judge holds what must be true of several settings together.
+func (l *loader) judge(c *config) {
+	l.require(3*c.Kafka.HeartbeatInterval <= c.Kafka.SessionTimeout,
+		"%s must be at most a third of %s, or the group takes the process for dead when two heartbeats are late: lower the first or raise the second",
+		"kafka.heartbeat_interval", "kafka.session_timeout")
+	l.require(3*c.Consumer.CommitInterval <= c.Kafka.SessionTimeout,
+		"%s must be at most a third of %s, because commits keep the right to deliver alive: lower the first or raise the second",
+		"consumer.commit_interval", "kafka.session_timeout")
+	l.require(c.Consumer.DrainTimeout >= c.Sink.Timeout+time.Second,
+		"%s must be at least a second more than %s, or a slow row is cut off and sent again: raise the first or lower the second",
+		"consumer.drain_timeout", "sink.timeout")
+	l.require(c.Consumer.WindowBytes >= c.Event.MaxBytes,
+		"%s must be at least %s, or the largest signup does not fit: raise the first or lower the second",
+		"consumer.window_bytes", "event.max_bytes")
+	l.require(c.DeadLetter.Topic != c.Kafka.Topic,
+		"%s and %s must be two topics, or dead letters come back as signups: change one",
+		"dead_letter.topic", "kafka.topic")
+}
+
+// require adds a problem unless ok. The two %s of format are the settings, as written, with their values. A setting that could not be
+// parsed has had its problem already.
+func (l *loader) require(ok bool, format, first, second string) {
+	if ok || l.broken[first] || l.broken[second] {
+		return
+	}
+	l.problem(format, l.describe(first), l.describe(second))
+}
+
+func (l *loader) describe(name string) string {
+	origin := l.origin[name]
+	if origin.where == name {
+		return fmt.Sprintf("%s (%s, the default)", name, origin.text)
+	}
+	return fmt.Sprintf("%s (%s)", origin.where, origin.text)
+}

@@ -1,0 +1,238 @@
+package main
+
+import (
+	"fmt"
+	"log/slog"
+	"strings"
+	"time"
+)
+
+// envPrefix begins the name of every environment variable of the program.
+const envPrefix = "SIGNUP_SHEET_"
+
+// config is what the program runs with: every setting, parsed, checked and with its derived default filled in.
+type config struct {
+	File       string // the YAML file that was read, empty for none
+	Kafka      kafkaConfig
+	Consumer   consumerConfig
+	DeadLetter deadLetterConfig
+	Sink       sinkConfig
+	Agify      agifyConfig
+	Event      eventConfig
+	Admin      adminConfig
+	Log        logConfig
+}
+
+type kafkaConfig struct {
+	Brokers           []string // host:port, never empty
+	Topic             string
+	Group             string
+	SessionTimeout    time.Duration
+	HeartbeatInterval time.Duration
+}
+
+type consumerConfig struct {
+	Window         int // unsettled records a partition
+	WindowBytes    int // for the whole process
+	Order          string
+	CommitInterval time.Duration
+	DrainTimeout   time.Duration
+	Start          string
+}
+
+// rebalanceTimeout is how long the coordinator waits for members to rejoin: the drain, and time to commit and to be heard.
+func (c consumerConfig) rebalanceTimeout() time.Duration { return c.DrainTimeout + 10*time.Second }
+
+type deadLetterConfig struct {
+	Topic string
+}
+
+type sinkConfig struct {
+	URL         secret // from sink.url or from the file that sink.url_file names
+	URLFile     string
+	Concurrency int
+	Timeout     time.Duration
+}
+
+type agifyConfig struct {
+	Enabled    bool
+	URL        string
+	Timeout    time.Duration
+	CacheSize  int
+	APIKeyFile string
+	APIKey     secret // from the file that agify.api_key_file names, empty for none
+}
+
+type eventConfig struct {
+	MaxBytes int
+}
+
+type adminConfig struct {
+	Listen string // empty: no admin server
+}
+
+type logConfig struct {
+	Level  slog.Level
+	Format string // auto, json or text
+}
+
+// setting is the one declaration of a setting. Its flag, its environment variable, its key in the YAML file, its line of
+// help and its default all follow from it.
+type setting struct {
+	name     string // "kafka.topic": the flag with -- before it, the keys of the YAML file with the dots as levels
+	value    value
+	fallback string // the default, as an operator would write it
+	derived  string // how the default is found when fallback leaves it open
+	help     string
+	secret   bool   // the value is shown to nobody
+	also     string // another environment variable that gives this setting
+	fileless bool   // not a key of the YAML file
+}
+
+// flag is the setting's name on the command line.
+func (s setting) flag() string { return "--" + s.name }
+
+// env is the name of the setting's environment variable.
+func (s setting) env() string {
+	return envPrefix + strings.ToUpper(strings.ReplaceAll(s.name, ".", "_"))
+}
+
+// group is the part of the name before the first dot, and the heading in the help.
+func (s setting) group() string {
+	group, _, _ := strings.Cut(s.name, ".")
+	return group
+}
+
+// declare lists every setting in the order of the help. Setting a value writes into c.
+func declare(c *config) []setting {
+	return []setting{
+		{
+			name: "config", value: text(&c.File, "file", anything), fileless: true,
+			help: "YAML file with settings, the dots of their names as levels: the key topic below kafka is kafka.topic",
+		},
+
+		{
+			name: "kafka.brokers", value: list(&c.Kafka.Brokers, hostPort), fallback: "localhost:9092",
+			help: "brokers to find the cluster by: host:port, separated by commas",
+		},
+		{
+			name: "kafka.topic", value: text(&c.Kafka.Topic, "topic", topicName), fallback: "user.signup",
+			help: "topic with the signups",
+		},
+		{
+			name: "kafka.group", value: text(&c.Kafka.Group, "name", nonEmpty), fallback: "signup-sheet",
+			help: "consumer group; it keeps the progress, so one group for each sheet",
+		},
+		{
+			name: "kafka.session_timeout", value: duration(&c.Kafka.SessionTimeout, time.Second, 30*time.Minute), fallback: "10s",
+			help: "silence after which the group gives the partitions of a dead process to another",
+		},
+		{
+			name: "kafka.heartbeat_interval", value: duration(&c.Kafka.HeartbeatInterval, 50*time.Millisecond, 10*time.Minute), fallback: "1s",
+			help: "time between heartbeats, and how soon a rebalance is noticed; at most a third of kafka.session_timeout",
+		},
+
+		{
+			name: "consumer.window", value: number(&c.Consumer.Window, 1, 1_000_000), fallback: "4096",
+			help: "records taken and not yet settled, for each partition",
+		},
+		{
+			name: "consumer.window_bytes", value: size(&c.Consumer.WindowBytes, 64*kibibyte, 64*gibibyte), fallback: "32MiB",
+			help: "the same as memory, for the whole process; at least event.max_bytes",
+		},
+		{
+			name: "consumer.order", value: choice(&c.Consumer.Order, "key", "none"), fallback: "key",
+			help: "key: signups with the same key are delivered in order; none: in any order",
+		},
+		{
+			name: "consumer.commit_interval", value: duration(&c.Consumer.CommitInterval, 10*time.Millisecond, 10*time.Minute), fallback: "1s",
+			help: "time between commits of progress; at most a third of kafka.session_timeout",
+		},
+		{
+			name: "consumer.drain_timeout", value: duration(&c.Consumer.DrainTimeout, 0, time.Hour), fallback: "0s",
+			derived: "agify.timeout if enabled + sink.timeout + 2s",
+			help:    "time for rows under way to finish before a stop or a rebalance",
+		},
+		{
+			name: "consumer.start", value: choice(&c.Consumer.Start, "earliest", "latest"), fallback: "earliest",
+			help: "where a group without progress starts",
+		},
+
+		{
+			name: "dead_letter.topic", value: text(&c.DeadLetter.Topic, "topic", topicName), derived: "kafka.topic + .dlq",
+			help: "topic for records that can never be delivered",
+		},
+
+		{
+			name: "sink.url", value: text(&c.Sink.URL, "URL", webURL), secret: true, also: "SHEETS_WEBHOOK_URL",
+			help: "webhook that writes the sheet; required, here or by sink.url_file. It is a secret, and other users of the machine " +
+				"can see flags: prefer the environment or a file. SHEETS_WEBHOOK_URL gives it too",
+		},
+		{
+			name: "sink.url_file", value: text(&c.Sink.URLFile, "file", anything),
+			help: "file that holds the URL of the webhook, instead of sink.url",
+		},
+		{
+			name: "sink.concurrency", value: number(&c.Sink.Concurrency, 1, 10_000), fallback: "64",
+			help: "requests in flight to the webhook",
+		},
+		{
+			name: "sink.timeout", value: duration(&c.Sink.Timeout, 10*time.Millisecond, 10*time.Minute), fallback: "5s",
+			help: "time for one request to the webhook",
+		},
+
+		{
+			name: "agify.enabled", value: toggle(&c.Agify.Enabled), fallback: "true",
+			help: "guess ages from first names; a row goes out without an age when the guess fails",
+		},
+		{
+			name: "agify.url", value: text(&c.Agify.URL, "URL", plainURL), fallback: "https://api.agify.io",
+			help: "address of the agify API",
+		},
+		{
+			name: "agify.timeout", value: duration(&c.Agify.Timeout, 10*time.Millisecond, 10*time.Minute), fallback: "3s",
+			help: "time for one guess",
+		},
+		{
+			name: "agify.cache_size", value: number(&c.Agify.CacheSize, 1, 100_000_000), fallback: "100000",
+			help: "guesses kept in memory",
+		},
+		{
+			name: "agify.api_key_file", value: text(&c.Agify.APIKeyFile, "file", anything),
+			help: "file that holds the API key",
+		},
+
+		{
+			name: "event.max_bytes", value: size(&c.Event.MaxBytes, kibibyte, 512*mebibyte), fallback: "1MiB",
+			help: "largest record taken for a signup; a larger one is a dead letter",
+		},
+
+		{
+			name: "admin.listen", value: text(&c.Admin.Listen, "address", listenAddress), fallback: ":8080",
+			help: "address of /livez, /readyz, /metrics and /status; empty for none",
+		},
+
+		{
+			name: "log.level", value: logLevel(&c.Log.Level), fallback: "info",
+			help: "least severe messages to write",
+		},
+		{
+			name: "log.format", value: choice(&c.Log.Format, "auto", "json", "text"), fallback: "auto",
+			help: "auto: text on a terminal, JSON elsewhere",
+		},
+	}
+}
+
+// secret is a text that no verb, log or encoder shows. Only string(s) gives it.
+type secret string
+
+const redacted = "[secret]"
+
+// Format writes the same words for every verb.
+func (secret) Format(f fmt.State, _ rune) { _, _ = f.Write([]byte(redacted)) }
+
+// LogValue is what slog writes.
+func (secret) LogValue() slog.Value { return slog.StringValue(redacted) }
+
+// MarshalText is what encoders write.
+func (secret) MarshalText() ([]byte, error) { return []byte(redacted), nil }

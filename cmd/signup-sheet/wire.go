@@ -1,0 +1,105 @@
+package main
+
+import (
+	"context"
+	"io"
+	"log/slog"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/collectors"
+
+	"signup-sheet/consumer"
+	"signup-sheet/consumer/signup"
+	"signup-sheet/enrich"
+	"signup-sheet/sink"
+)
+
+// runConsumer builds the program from its parts and runs it until ctx ends. The admin server starts first and stops last.
+func runConsumer(ctx context.Context, cfg config, log *slog.Logger, _ io.Writer) error {
+	b := readBuild()
+	reg := prometheus.NewRegistry()
+	reg.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}), buildInfo(b))
+
+	userAgent := "signup-sheet/" + b.Version
+	ages, closeAges, err := newAges(cfg, userAgent, reg, log)
+	if err != nil {
+		return err
+	}
+	defer closeAges()
+
+	c, err := consumer.New(consumer.Config{
+		Brokers: cfg.Kafka.Brokers,
+		Topic:   cfg.Kafka.Topic,
+		Group:   cfg.Kafka.Group,
+
+		SessionTimeout:    cfg.Kafka.SessionTimeout,
+		HeartbeatInterval: cfg.Kafka.HeartbeatInterval,
+		CommitInterval:    cfg.Consumer.CommitInterval,
+		DrainTimeout:      cfg.Consumer.DrainTimeout,
+
+		Window:      cfg.Consumer.Window,
+		WindowBytes: int64(cfg.Consumer.WindowBytes),
+		KeyOrder:    cfg.Consumer.Order == "key",
+		StartLatest: cfg.Consumer.Start == "latest",
+
+		DeadLetterTopic: cfg.DeadLetter.Topic,
+		Event:           signup.Limits{MaxBytes: cfg.Event.MaxBytes},
+
+		Columns: sink.DefaultColumns(),
+		Sink: sink.Config{
+			URL:         string(cfg.Sink.URL),
+			Concurrency: cfg.Sink.Concurrency,
+			Timeout:     cfg.Sink.Timeout,
+			UserAgent:   userAgent,
+		},
+		Ages: ages,
+	}, reg, log)
+	if err != nil {
+		return err
+	}
+
+	type status struct {
+		Build build `json:"build"`
+		consumer.Status
+	}
+	admin, err := startAdmin(ctx, cfg.Admin.Listen, health{
+		live:   c.Live,
+		ready:  c.Ready,
+		status: func() any { return status{b, c.Status()} },
+	}, reg, log)
+	if err != nil {
+		return err
+	}
+	defer admin.stop()
+
+	return c.Run(ctx)
+}
+
+// newAges returns who guesses ages, nil for nobody, and what to do at the end.
+func newAges(cfg config, userAgent string, reg prometheus.Registerer, log *slog.Logger) (consumer.Ages, func(), error) {
+	if !cfg.Agify.Enabled {
+		return nil, func() {}, nil
+	}
+	e, err := enrich.New(enrich.Config{
+		URL:         cfg.Agify.URL,
+		Timeout:     cfg.Agify.Timeout,
+		CacheSize:   cfg.Agify.CacheSize,
+		APIKey:      string(cfg.Agify.APIKey),
+		UserAgent:   userAgent,
+		Concurrency: cfg.Sink.Concurrency,
+	}, reg, log)
+	if err != nil {
+		return nil, nil, err
+	}
+	return e, e.Close, nil
+}
+
+// buildInfo is a metric that is always 1 and says which build this is.
+func buildInfo(b build) prometheus.Collector {
+	g := prometheus.NewGauge(prometheus.GaugeOpts{
+		Name: "signup_sheet_build_info", Help: "Always 1; the labels say which build this is.",
+		ConstLabels: prometheus.Labels{"version": b.Version, "goversion": b.Go, "commit": b.Commit},
+	})
+	g.Set(1)
+	return g
+}

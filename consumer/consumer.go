@@ -1,0 +1,195 @@
+// Package consumer delivers the records of a Kafka topic as rows, and commits
+// an offset only when every record below it was accepted, dead-lettered or
+// skipped by a counted rule.
+//
+// The road of a record:
+//
+//	fetch ─▶ decode ─▶ enrich ─▶ map ─▶ deliver ─▶ settle ─▶ commit
+//	            │                          │
+//	            └── poison ─▶ dead letter ◀┘ refused
+//
+// fetcher.go takes records into a window (window.go); pool.go and session.go
+// bring each down its road; committer.go commits the windows' watermarks; and
+// membership.go gives a member its partitions, one session after the other.
+package consumer
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"net"
+	"sync"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+
+	"signup-sheet/consumer/signup"
+	"signup-sheet/sink"
+)
+
+// Config is what a consumer is told. All fields without a note are required.
+type Config struct {
+	Brokers []string // host:port of some brokers of the cluster
+	Topic   string
+	Group   string
+
+	SessionTimeout    time.Duration // of the group membership
+	HeartbeatInterval time.Duration
+	CommitInterval    time.Duration // at most a third of SessionTimeout
+	DrainTimeout      time.Duration // at least the sink's timeout
+
+	Window      int   // unsettled records a partition
+	WindowBytes int64 // for all assigned partitions
+	KeyOrder    bool  // records of one key in offset order; false: in any order
+	StartLatest bool  // where nothing was ever committed: at the log's end; false: at its start
+
+	DeadLetterTopic string
+	Event           signup.Limits
+
+	// Columns of the row, in order.
+	Columns []string
+	// Sink is the webhook. Its Permit and Waiting are the consumer's to set.
+	Sink sink.Config
+	// Ages guesses ages; nil for rows without.
+	Ages Ages
+
+	// DialContext opens connections to brokers. nil: net.Dialer's.
+	DialContext func(ctx context.Context, network, address string) (net.Conn, error)
+}
+
+// Ages guesses the age that goes with a name; false if there is no guess. It
+// takes a bounded time and never fails.
+type Ages interface {
+	Age(ctx context.Context, name, countryID string) (age int, ok bool)
+}
+
+// ageColumn is the one column that does not come from the event.
+const ageColumn = "age_guess"
+
+// Consumer is one member of the consumer group.
+type Consumer struct {
+	cfg     Config
+	log     *slog.Logger
+	metrics *metrics
+
+	decoder *signup.Decoder
+	ages    Ages
+	mapping *sink.Mapping
+	sink    *sink.Sink
+	dead    *deadLetters
+	lease   *lease
+	holds   *holds
+
+	// Three sets of connections, because none may wait behind another's requests.
+	dialer  *dialer
+	data    *cluster // fetches
+	control *cluster // commits and offsets
+	letters *cluster // dead letters
+
+	// What outlives a session; only Run's goroutine uses it.
+	memories   map[int32]*memory
+	seen       map[int32]bool // partitions that this process had a position in
+	partitions int            // of the topic, when it was first looked at
+
+	mu      sync.Mutex
+	session *session // nil between two
+	joined  bool
+	state   string
+	stuck   stuck
+}
+
+// New prepares a consumer; Run does the work. An error says what is wrong with
+// the configuration.
+func New(cfg Config, reg prometheus.Registerer, log *slog.Logger) (*Consumer, error) {
+	c := &Consumer{
+		cfg: cfg, log: log, ages: cfg.Ages, state: "starting",
+		decoder: signup.NewDecoder(cfg.Event),
+		lease:   newLease(), holds: newHolds(),
+		memories: map[int32]*memory{}, seen: map[int32]bool{},
+	}
+	var err error
+	if c.mapping, err = sink.NewMapping(cfg.Columns); err != nil {
+		return nil, err
+	}
+	cfg.Sink.Permit, cfg.Sink.Waiting = c.lease, c.waiting
+	if c.sink, err = sink.New(cfg.Sink, reg, log); err != nil {
+		return nil, err
+	}
+	c.metrics = newMetrics(reg)
+	c.dialer = newDialer(cfg.DialContext)
+	c.data = newCluster(cfg.Brokers, clientID, c.dialer, cfg.Topic)
+	c.control = newCluster(cfg.Brokers, clientID, c.dialer, cfg.Topic)
+	c.letters = newCluster(cfg.Brokers, clientID, c.dialer, cfg.DeadLetterTopic)
+	c.dead = newDeadLetters(cfg, c.letters, c.holds, log)
+	reg.MustRegister(newGauges(c.Status))
+	return c, nil
+}
+
+// clientID is what brokers know us by, in their logs and quotas.
+const clientID = "signup-sheet"
+
+// Run consumes until ctx ends, then drains and leaves the group: it returns nil
+// within DrainTimeout and a moment. Before, it returns only with a *SetupError,
+// for a configuration that cannot work. Faults of brokers and of the endpoint
+// are waited out.
+func (c *Consumer) Run(ctx context.Context) error {
+	defer c.close()
+	if err := c.check(ctx); err != nil || ctx.Err() != nil {
+		return err
+	}
+	for {
+		err := c.member(ctx)
+		if !errors.Is(err, errTopicGone) {
+			return err
+		}
+		c.log.Error("the topic does not exist any more: waiting until it is created again", "topic", c.cfg.Topic)
+		c.setState("no topic", false)
+		if !c.awaitTopic(ctx) {
+			return nil
+		}
+	}
+}
+
+// close releases connections.
+func (c *Consumer) close() {
+	c.setState("stopped", false)
+	_ = c.dead.close() // nothing is queued: each write was waited for
+	c.sink.Close()
+	for _, k := range []*cluster{c.data, c.control, c.letters} {
+		k.close()
+	}
+	c.dialer.sever()
+}
+
+// waiting passes the sink's word on a delivery's own retry to the session's
+// pool.
+func (c *Consumer) waiting(delta int) {
+	if s := c.current(); s != nil {
+		s.pool.wait(delta)
+	}
+}
+
+// remember keeps what a session learnt of a partition, unless it learnt nothing.
+func (c *Consumer) remember(partition int32, m *memory) {
+	if m != nil {
+		c.memories[partition] = m
+	}
+}
+
+func (c *Consumer) current() *session {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.session
+}
+
+func (c *Consumer) setSession(s *session) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.session = s
+}
+
+func (c *Consumer) setState(state string, joined bool) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.state, c.joined = state, joined
+}

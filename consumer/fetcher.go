@@ -1,0 +1,323 @@
+package consumer
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/segmentio/kafka-go"
+	"github.com/segmentio/kafka-go/protocol/fetch"
+)
+
+const (
+	// fetchWait is how long a broker keeps a fetch that finds nothing.
+	fetchWait = 500 * time.Millisecond
+	// fetchPartitionBytes and fetchBytes bound one partition's part of an answer
+	// and all of it. A batch that is larger comes whole.
+	fetchPartitionBytes = 256 << 10
+	fetchBytes          = 2 << 20
+	// fetchesPerBroker lets a partition that has room again be asked for while an
+	// idle one is still being waited for.
+	fetchesPerBroker = 2
+	fetchPause       = 250 * time.Millisecond // after a fault of one partition or broker
+	fetchPauseMax    = 5 * time.Second
+	leadersTTL       = time.Second
+	readCommitted    = 1 // isolation level
+)
+
+// fetcher keeps the windows of a session filled, with requests per leader.
+type fetcher struct {
+	cfg     Config
+	cluster *cluster
+	windows map[int32]*window
+	share   int64 // bytes for each window
+	deliver func(...*entry)
+	end     func(error) // ends the session
+	metrics *metrics
+	log     *slog.Logger
+
+	wake   chan struct{} // an answer came, or a window has room
+	hungry atomic.Bool   // a window had no room when it was last looked at
+
+	mu       sync.Mutex
+	tails    map[int32]*tail
+	asked    map[int32]int       // requests under way, by broker
+	resting  map[int32]time.Time // brokers that throttle us, until when
+	requests sync.WaitGroup
+}
+
+// tail is what the fetcher knows of one partition.
+type tail struct {
+	asked     bool // a request for it is under way
+	notBefore time.Time
+	faults    int
+	high      int64 // last stable offset: where the log ends for us
+	start     int64
+	warned    time.Time
+}
+
+// run fetches until ctx ends, and returns when no request is under way.
+func (f *fetcher) run(ctx context.Context) {
+	defer f.requests.Wait()
+	var leaders map[int32]int32
+	var asked time.Time
+	for ctx.Err() == nil {
+		if time.Since(asked) >= leadersTTL {
+			info, err := f.cluster.topic(ctx, f.cfg.Topic)
+			switch {
+			case errors.Is(err, kafka.UnknownTopicOrPartition):
+				f.end(errTopicGone)
+				return
+			case err != nil && leaders == nil:
+				if ctx.Err() == nil {
+					f.log.Warn("cannot look up the topic's leaders", "topic", f.cfg.Topic, "err", err)
+				}
+			case err == nil:
+				leaders = info.leaders
+			}
+			asked = time.Now()
+		}
+		pause := f.ask(ctx, leaders)
+		select {
+		case <-f.wake:
+		case <-time.After(pause):
+		case <-ctx.Done():
+		}
+	}
+}
+
+// poke makes run look again: a window has room.
+func (f *fetcher) poke() {
+	select {
+	case f.wake <- struct{}{}:
+	default:
+	}
+}
+
+// settled tells that a record of w was settled, which may have made room.
+func (f *fetcher) settled(w *window) {
+	if !f.hungry.Load() {
+		return
+	}
+	if _, room := w.room(f.cfg.Window, f.share); room {
+		f.poke()
+	}
+}
+
+// ask starts the requests that can be made now, and returns how long to wait
+// for a reason to make another.
+func (f *fetcher) ask(ctx context.Context, leaders map[int32]int32) time.Duration {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	now, pause := time.Now(), leadersTTL
+	// Set before the windows are looked at, so that what makes room meanwhile
+	// wakes run once more.
+	f.hungry.Store(true)
+	full := false
+	want := map[int32][]fetch.RequestPartition{}
+	for partition, w := range f.windows {
+		t := f.tails[partition]
+		leader, ok := leaders[partition]
+		if t.asked || !ok || leader < 0 || f.asked[leader] >= fetchesPerBroker {
+			continue
+		}
+		if until := maxTime(t.notBefore, f.resting[leader]); now.Before(until) {
+			pause = min(pause, until.Sub(now))
+			continue
+		}
+		next, room := w.room(f.cfg.Window, f.share)
+		if !room {
+			full = true
+			continue
+		}
+		want[leader] = append(want[leader], fetch.RequestPartition{
+			Partition: partition, CurrentLeaderEpoch: -1, FetchOffset: next, LogStartOffset: -1, PartitionMaxBytes: fetchPartitionBytes,
+		})
+	}
+	f.hungry.Store(full)
+	for leader, partitions := range want {
+		f.asked[leader]++
+		for _, p := range partitions {
+			f.tails[p.Partition].asked = true
+		}
+		f.requests.Go(func() {
+			f.request(ctx, leader, partitions)
+			f.poke()
+		})
+	}
+	return pause
+}
+
+func maxTime(a, b time.Time) time.Time {
+	if a.After(b) {
+		return a
+	}
+	return b
+}
+
+// request makes one fetch and deals with its answer.
+func (f *fetcher) request(ctx context.Context, leader int32, partitions []fetch.RequestPartition) {
+	res, err := ask[*fetchResponse](ctx, f.cluster, &fetch.Request{
+		ReplicaID: -1, MaxWaitTime: int32(fetchWait / time.Millisecond), MinBytes: 1, MaxBytes: fetchBytes,
+		IsolationLevel: readCommitted, SessionEpoch: -1,
+		Topics: []fetch.RequestTopic{{Topic: f.cfg.Topic, Partitions: partitions}},
+	}, fetchWait+requestTimeout)
+	answered := map[int32]bool{}
+	if err == nil && res.ErrorCode != 0 {
+		err = kafka.Error(res.ErrorCode)
+	}
+	if err == nil {
+		for _, t := range res.Topics {
+			for i := range t.Partitions {
+				p := &t.Partitions[i]
+				if w := f.windows[p.Partition]; w != nil {
+					answered[p.Partition] = true
+					f.answer(ctx, w, p, asked(partitions, p.Partition))
+				}
+			}
+		}
+	}
+	if ctx.Err() != nil {
+		err = nil
+	}
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.asked[leader]--
+	if res != nil && res.ThrottleTimeMs > 0 {
+		f.resting[leader] = time.Now().Add(time.Duration(res.ThrottleTimeMs) * time.Millisecond)
+	}
+	for _, p := range partitions {
+		t := f.tails[p.Partition]
+		t.asked = false
+		if !answered[p.Partition] && ctx.Err() == nil {
+			f.fault(t, p.Partition, fmt.Errorf("fetch: %w", orMissing(err)))
+		}
+	}
+}
+
+func orMissing(err error) error {
+	if err == nil {
+		return errors.New("not in the answer")
+	}
+	return err
+}
+
+// asked returns the offset that was asked for.
+func asked(partitions []fetch.RequestPartition, partition int32) int64 {
+	for _, p := range partitions {
+		if p.Partition == partition {
+			return p.FetchOffset
+		}
+	}
+	return -1
+}
+
+// answer deals with one partition's part of an answer to a fetch from offset.
+func (f *fetcher) answer(ctx context.Context, w *window, p *fetchPartition, offset int64) {
+	var err error
+	switch code := kafka.Error(p.ErrorCode); code {
+	case 0:
+		err = f.take(w, p, offset)
+	case kafka.OffsetOutOfRange:
+		err = f.outOfRange(ctx, w, offset)
+	case kafka.UnknownTopicOrPartition:
+		f.end(errTopicGone)
+		return
+	default:
+		// The leader moved, is gone, or will not talk to us.
+		f.cluster.refresh()
+		err = fmt.Errorf("fetch: %w", code)
+	}
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	t := f.tails[p.Partition]
+	if err != nil {
+		f.fault(t, p.Partition, err)
+		return
+	}
+	t.faults, t.notBefore = 0, time.Time{}
+	if p.ErrorCode == 0 {
+		t.high, t.start = p.LastStableOffset, p.LogStartOffset
+	}
+}
+
+// take puts the records of an answer into the window.
+func (f *fetcher) take(w *window, p *fetchPartition, offset int64) error {
+	records, next, err := parse(p, offset)
+	got := w.take(records, next, f.cfg.Window, f.share)
+	f.metrics.consumed.Add(float64(got.records))
+	f.metrics.restored.Add(float64(got.restored))
+	if got.ignored > 0 {
+		f.metrics.metadataIgnored.WithLabelValues("record").Add(float64(got.ignored))
+		f.log.Warn("what is known of settled records does not fit this log, and is ignored: they are delivered again", "partition", w.partition, "offset", offset)
+	}
+	f.deliver(got.ready...)
+	if err != nil {
+		f.metrics.fetchErrors.WithLabelValues("corrupt").Inc()
+	}
+	return err
+}
+
+// outOfRange finds out on which side of the log the position lies, and moves
+// it: to the log's start in both cases. Records that retention removed are
+// counted as lost. A log that ends before the position is another log than it
+// was (a recreated topic) or was cut (an unclean election): it is read from its
+// start, because skipping is the one thing that must not happen.
+func (f *fetcher) outOfRange(ctx context.Context, w *window, offset int64) error {
+	start, err := f.cluster.listOffset(ctx, f.cfg.Topic, w.partition, earliest)
+	if err != nil {
+		return err
+	}
+	end, err := f.cluster.listOffset(ctx, f.cfg.Topic, w.partition, latest)
+	if err != nil {
+		return err
+	}
+	switch {
+	case offset < start:
+		w.jump(start)
+		f.metrics.retentionGaps.Inc()
+		f.metrics.retentionLost.Add(float64(start - offset))
+		f.log.Error("retention removed records before they were delivered: raise the topic's retention.ms or retention.bytes, or find out why delivery is behind",
+			"topic", f.cfg.Topic, "partition", w.partition, "offset", offset, "log_start", start, "lost", start-offset)
+	case offset > end:
+		f.log.Error("the committed position lies beyond the end of the log: the topic was recreated or cut; reading it from its start",
+			"topic", f.cfg.Topic, "partition", w.partition, "offset", offset, "log_start", start, "log_end", end)
+		f.metrics.beyondEnd.Inc()
+		if !w.jump(start) {
+			f.end(errLogReplaced)
+		}
+	default:
+		return fmt.Errorf("fetch: %w (the log is from %d to %d)", kafka.OffsetOutOfRange, start, end)
+	}
+	return nil
+}
+
+// fault makes a partition wait before it is asked for again, longer each time,
+// and says so at most every half a minute.
+func (f *fetcher) fault(t *tail, partition int32, err error) {
+	t.faults++
+	pause := min(fetchPause<<min(t.faults-1, 10), fetchPauseMax)
+	t.notBefore = time.Now().Add(pause)
+	f.metrics.fetchErrors.WithLabelValues("request").Inc()
+	if time.Since(t.warned) < 30*time.Second {
+		return
+	}
+	t.warned = time.Now()
+	level := slog.LevelWarn
+	if t.faults > 8 {
+		level = slog.LevelError
+	}
+	f.log.Log(context.Background(), level, "cannot fetch: trying again", "topic", f.cfg.Topic, "partition", partition, "err", err) //nolint:forbidigo // the log needs no context
+}
+
+// ends returns where each partition's log starts and ends, as last heard.
+func (f *fetcher) ends(partition int32) (start, high int64) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	t := f.tails[partition]
+	return t.start, t.high
+}

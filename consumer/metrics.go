@@ -1,0 +1,119 @@
+package consumer
+
+import (
+	"github.com/prometheus/client_golang/prometheus"
+)
+
+// metrics are the consumer's own; deliveries' and lookups' are the sink's and
+// the enricher's.
+type metrics struct {
+	consumed        prometheus.Counter
+	delivered       prometheus.Counter
+	deadLetters     *prometheus.CounterVec // class
+	skipped         *prometheus.CounterVec // reason
+	trimmed         prometheus.Counter
+	restored        prometheus.Counter
+	latency         prometheus.Histogram
+	commits         *prometheus.CounterVec // result
+	rebalances      prometheus.Counter
+	fetchErrors     *prometheus.CounterVec // kind
+	retentionGaps   prometheus.Counter
+	retentionLost   prometheus.Counter
+	beyondEnd       prometheus.Counter
+	metadataIgnored *prometheus.CounterVec // reason
+	metadataRefused prometheus.Counter
+}
+
+func newMetrics(reg prometheus.Registerer) *metrics {
+	counter := func(name, help string) prometheus.Counter {
+		c := prometheus.NewCounter(prometheus.CounterOpts{Name: "signup_sheet_" + name, Help: help})
+		reg.MustRegister(c)
+		return c
+	}
+	vec := func(name, help, label string, values ...string) *prometheus.CounterVec {
+		c := prometheus.NewCounterVec(prometheus.CounterOpts{Name: "signup_sheet_" + name, Help: help}, []string{label})
+		for _, v := range values {
+			c.WithLabelValues(v)
+		}
+		reg.MustRegister(c)
+		return c
+	}
+	m := &metrics{
+		consumed:        counter("records_consumed_total", "Records taken from the topic, those of earlier sessions that were delivered again included."),
+		delivered:       counter("rows_delivered_total", "Rows that the endpoint accepted."),
+		deadLetters:     vec("dead_letters_total", "Records written to the dead-letter topic, by class.", "class", "decode", "validate", "map", "too_large", "refused", "exhausted"),
+		skipped:         vec("records_skipped_total", "Records skipped by a rule.", "reason", "tombstone"),
+		trimmed:         counter("emails_trimmed_total", "Emails with blanks around them, which were removed."),
+		restored:        counter("records_restored_total", "Records not delivered again, because they were known to be settled above the committed offset."),
+		commits:         vec("commits_total", "Offset commits by result.", "result", "ok", "error", "fenced"),
+		rebalances:      counter("rebalances_total", "Sessions begun: the first one, and one after each rebalance."),
+		fetchErrors:     vec("fetch_errors_total", "Fetches of a partition that did not succeed.", "kind", "request", "corrupt"),
+		retentionGaps:   counter("retention_gaps_total", "Times that retention removed records before they were delivered."),
+		retentionLost:   counter("retention_lost_offsets_total", "Offsets that retention removed before their records were delivered."),
+		beyondEnd:       counter("positions_beyond_end_total", "Times that the position lay beyond the end of the log, as after a topic was recreated."),
+		metadataIgnored: vec("commit_metadata_ignored_total", "Commit metadata that was not applied, so that its records were delivered again.", "reason", "foreign", "corrupt", "place", "base", "record"),
+		metadataRefused: counter("commit_metadata_refused_total", "Partitions whose commit metadata the broker found too large."),
+		latency: prometheus.NewHistogram(prometheus.HistogramOpts{
+			Name: "signup_sheet_delivery_latency_seconds", Help: "From a record's timestamp until it was settled.",
+			Buckets: []float64{.01, .025, .05, .1, .25, .5, 1, 2.5, 5, 10, 30, 60, 300, 1800, 3600, 86400},
+		}),
+	}
+	reg.MustRegister(m.latency)
+	return m
+}
+
+// gauges are read from the status at each scrape, so that both always agree.
+type gauges struct {
+	status                                     func() Status
+	window, bytes, lag, age, hold, ready, busy *prometheus.Desc
+}
+
+func newGauges(status func() Status) *gauges {
+	desc := func(name, help string, labels ...string) *prometheus.Desc {
+		return prometheus.NewDesc("signup_sheet_"+name, help, labels, nil)
+	}
+	return &gauges{
+		status: status,
+		window: desc("window_records", "Records taken and not yet settled.", "partition"),
+		bytes:  desc("window_bytes", "Memory of the records taken and not yet settled.", "partition"),
+		lag:    desc("lag_records", "Offsets from the watermark to the end of the log.", "partition"),
+		age:    desc("oldest_unsettled_seconds", "Since the oldest unsettled record was taken.", "partition"),
+		hold:   desc("consumer_hold", "1 while everything waits for the reason.", "reason"),
+		ready:  desc("deliveries_queued", "Records that could be delivered now and wait for their turn."),
+		busy:   desc("deliveries_in_progress", "Records under way between decoding and their settlement."),
+	}
+}
+
+// Describe implements prometheus.Collector.
+func (g *gauges) Describe(ch chan<- *prometheus.Desc) {
+	for _, d := range []*prometheus.Desc{g.window, g.bytes, g.lag, g.age, g.hold, g.ready, g.busy} {
+		ch <- d
+	}
+}
+
+// Collect implements prometheus.Collector.
+func (g *gauges) Collect(ch chan<- prometheus.Metric) {
+	gauge := func(d *prometheus.Desc, v float64, labels ...string) {
+		ch <- prometheus.MustNewConstMetric(d, prometheus.GaugeValue, v, labels...)
+	}
+	s := g.status()
+	for _, p := range s.Partitions {
+		gauge(g.window, float64(p.Unsettled), p.label())
+		gauge(g.bytes, float64(p.Bytes), p.label())
+		gauge(g.age, p.OldestSeconds, p.label())
+		if p.Lag >= 0 {
+			gauge(g.lag, float64(p.Lag), p.label())
+		}
+	}
+	held := map[string]float64{holdLease: 0, holdDeadLetter: 0}
+	for _, h := range s.Holds {
+		if _, own := held[h.Reason]; own {
+			held[h.Reason] = 1
+		}
+	}
+	for reason, v := range held {
+		gauge(g.hold, v, reason)
+	}
+	gauge(g.ready, float64(s.Queued))
+	gauge(g.busy, float64(s.InProgress))
+}

@@ -1,0 +1,224 @@
+package consumer
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"strconv"
+	"sync"
+	"time"
+
+	"signup-sheet/consumer/signup"
+	"signup-sheet/sink"
+)
+
+// session is what a member does between two rebalances: it takes the records of
+// its partitions, delivers them and commits. Three kinds of goroutines belong to
+// it, and run waits for all of them: the fetcher, the committer, and the pool's
+// workers.
+type session struct {
+	c          *Consumer
+	generation int32
+	member     string
+	windows    map[int32]*window
+	fetcher    *fetcher
+	committer  *committer
+	pool       *pool
+	log        *slog.Logger
+
+	deliveries context.Context // ends when nothing new may begin
+	stopOnce   sync.Once
+	stopped    chan struct{} // closed by stop
+	reason     error         // why; set before stopped is closed
+}
+
+// Why a session is stopped from outside.
+var (
+	errRebalance = errors.New("rebalance")
+	errShutdown  = errors.New("shutdown")
+)
+
+// newSession prepares the work on windows in one generation of the group.
+func (c *Consumer) newSession(generation int32, member string, windows map[int32]*window) *session {
+	s := &session{
+		c: c, generation: generation, member: member, windows: windows,
+		log:     c.log.With("generation", generation),
+		stopped: make(chan struct{}),
+	}
+	// Some rows are prepared while as many are attempted.
+	s.pool = newPool(2*c.cfg.Sink.Concurrency, s.process)
+	s.fetcher = &fetcher{
+		cfg: c.cfg, cluster: c.data, windows: windows,
+		share:   c.cfg.WindowBytes / int64(max(1, len(windows))),
+		deliver: s.pool.submit, end: s.stop, metrics: c.metrics, log: s.log,
+		wake:  make(chan struct{}, 1),
+		tails: map[int32]*tail{}, asked: map[int32]int{}, resting: map[int32]time.Time{},
+	}
+	for p := range windows {
+		s.fetcher.tails[p] = &tail{high: -1}
+	}
+	s.committer = &committer{
+		cfg: c.cfg, cluster: c.control, generation: generation, member: member, windows: windows,
+		lease: c.lease, end: s.stop, metrics: c.metrics, log: s.log,
+		acked: map[int32]position{}, plain: map[int32]bool{},
+	}
+	return s
+}
+
+// stop ends the session for a reason; the first one counts.
+func (s *session) stop(reason error) {
+	s.stopOnce.Do(func() {
+		s.reason = reason
+		close(s.stopped)
+	})
+}
+
+// run works until the session is stopped, then drains: nothing new is fetched
+// or begun, what is queued is dropped, attempts under way are finished, and what
+// they settled is committed, all within the drain timeout. Commits go on
+// meanwhile: they keep the member in the group.
+func (s *session) run(ctx context.Context) error {
+	deliveries, stopDeliveries := context.WithCancelCause(ctx)
+	fetching, stopFetching := context.WithCancel(ctx)
+	committing, stopCommitting := context.WithCancel(ctx)
+	defer stopDeliveries(nil)
+	defer stopFetching()
+	defer stopCommitting()
+	s.deliveries = deliveries
+
+	var fetched, committed sync.WaitGroup
+	committed.Go(func() { s.committer.run(committing) })
+	if len(s.windows) > 0 {
+		fetched.Go(func() { s.fetcher.run(fetching) })
+	}
+
+	<-s.stopped
+	began := time.Now()
+	drain, cancel := context.WithTimeout(ctx, s.c.cfg.DrainTimeout)
+	defer cancel()
+	s.pool.stop()
+	stopDeliveries(s.reason)
+	stopFetching()
+	workers := make(chan struct{})
+	go func() { s.pool.done.Wait(); close(workers) }()
+	select {
+	case <-workers:
+	case <-drain.Done():
+		s.log.Error("deliveries did not end within consumer.drain_timeout: they are left behind, and may be delivered again", "deliveries", s.pool.state().busy)
+	}
+	fetched.Wait()
+	stopCommitting()
+	committed.Wait()
+	var err error
+	if !s.lost() {
+		err = s.committer.last(drain)
+	}
+	s.c.lease.end()
+	for partition, w := range s.windows {
+		s.c.remember(partition, w.close())
+	}
+	s.log.Info("session ended", "reason", s.reason, "drain", time.Since(began).Round(time.Millisecond), "err", err)
+	if errors.Is(s.reason, errShutdown) && err != nil {
+		return fmt.Errorf("last commit: %w", err)
+	}
+	return nil
+}
+
+// lost reports whether committing is of no use, or would do harm.
+func (s *session) lost() bool {
+	return errors.Is(s.reason, errFenced) || errors.Is(s.reason, errTopicGone) || errors.Is(s.reason, errLogReplaced)
+}
+
+// process takes one record down its road, and settles it if it came to an end.
+func (s *session) process(e *entry) {
+	err := s.c.road(s.deliveries, e)
+	if err != nil {
+		return // stopped: the next session begins with it
+	}
+	s.c.metrics.latency.Observe(time.Since(time.UnixMilli(e.time)).Seconds())
+	if follower := e.window.settle(e); follower != nil {
+		s.pool.submit(follower)
+	}
+	s.fetcher.settled(e.window)
+}
+
+// road is a record's: decode, enrich, map, deliver; or a dead letter, if it can
+// never be a row. nil means that it is done and can be settled. An error means
+// that ctx ended first.
+func (c *Consumer) road(ctx context.Context, e *entry) error {
+	if e.value == nil {
+		c.metrics.skipped.WithLabelValues("tombstone").Inc()
+		return nil
+	}
+	event, err := c.decode(e)
+	if err != nil {
+		return c.bury(ctx, c.poison(e, err))
+	}
+	row := c.row(ctx, event)
+	err = c.sink.Deliver(ctx, row)
+	if refused, ok := errors.AsType[*sink.Refused](err); ok {
+		return c.bury(ctx, c.refused(e, row, refused))
+	}
+	if err != nil {
+		return err
+	}
+	c.metrics.delivered.Inc()
+	return nil
+}
+
+func (c *Consumer) decode(e *entry) (*signup.Signup, error) {
+	s, err := c.decoder.Decode(signup.Record{
+		Topic: c.cfg.Topic, Partition: e.window.partition, Offset: e.offset, Time: time.UnixMilli(e.time), Headers: e.headers, Value: e.value,
+	})
+	if err != nil {
+		return nil, err
+	}
+	if s.EmailTrimmed {
+		c.metrics.trimmed.Inc()
+	}
+	return s, nil
+}
+
+// row enriches a signup and maps it to the sheet's columns.
+func (c *Consumer) row(ctx context.Context, s *signup.Signup) sink.Row {
+	var age []byte
+	if c.ages != nil {
+		if guess, ok := c.ages.Age(ctx, s.Name, s.CountryID); ok {
+			age = strconv.AppendInt(nil, int64(guess), 10)
+		}
+	}
+	return c.mapping.Row(s.EventID, signup.HeaderID(s.EventID), func(column string) []byte {
+		if column == ageColumn {
+			return age
+		}
+		return s.Field(column)
+	})
+}
+
+// poison is the dead letter of a record that cannot be decoded or validated.
+func (c *Consumer) poison(e *entry, err error) *letter {
+	l := &letter{record: e.record, partition: e.window.partition, stage: "decode", class: "decode", reason: err.Error(), failed: time.Now()}
+	if p, ok := errors.AsType[*signup.Poison](err); ok {
+		l.class, l.eventID = string(p.Class), p.EventID
+	}
+	return l
+}
+
+// refused is the dead letter of a row that the endpoint refuses.
+func (c *Consumer) refused(e *entry, row sink.Row, r *sink.Refused) *letter {
+	return &letter{record: e.record, partition: e.window.partition, stage: "deliver", class: "refused", reason: r.Error(), eventID: row.EventID, refused: r, failed: time.Now()}
+}
+
+// bury writes a dead letter, under the lease like an attempt.
+func (c *Consumer) bury(ctx context.Context, l *letter) error {
+	if err := c.lease.Wait(ctx); err != nil {
+		return err
+	}
+	if err := c.dead.write(ctx, l); err != nil {
+		return err
+	}
+	c.metrics.deadLetters.WithLabelValues(l.class).Inc()
+	c.log.Warn("dead letter", "class", l.class, "reason", l.reason, "partition", l.partition, "offset", l.offset, "event_id", l.eventID)
+	return nil
+}

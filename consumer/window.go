@@ -1,0 +1,333 @@
+package consumer
+
+import (
+	"hash/maphash"
+	"sync"
+	"time"
+)
+
+// window holds what one session took of one partition and has not settled yet.
+//
+// The unsettled records form a list in offset order, so whatever else lies
+// below next is settled: by us, by a rule, or because no such offset exists
+// (logs have gaps). The watermark is the first of the list, and it can be
+// followed by any number of settled offsets without growing: one stuck record
+// costs one element, not the span behind it.
+type window struct {
+	partition int32
+	place     uint32
+	ordered   bool // order: key
+	seed      maphash.Seed
+
+	mu    sync.Mutex
+	first *entry // unsettled, ascending
+	last  *entry
+	count int
+	bytes int64
+	next  int64 // the offset to fetch next; all below it was taken or does not exist
+
+	// chains has the youngest unsettled record of each key. Keys are hashed: two
+	// keys that collide wait for each other, which is harmless.
+	chains map[uint64]*entry
+
+	// restored has offsets at or above next that are known to be settled. It is
+	// filled from the candidates when the first record was fetched and proved
+	// them to speak of this log.
+	restored   spans
+	candidates []completions
+
+	// committed is what was last handed out for a commit; anchors are the bases
+	// of commits since the last acknowledged one.
+	committed position
+	anchors   []anchor
+
+	from    int64   // where the session began
+	touched bool    // a record was seen since
+	memory  *memory // set when the session is over: where late settles go
+}
+
+// entry is one unsettled record in its window. Its links belong to the window's
+// mutex.
+type entry struct {
+	record
+	window     *window
+	prev, succ *entry
+	taken      time.Time
+	hash       uint64
+	keyed      bool
+	waits      bool   // for the one before it in its chain
+	follower   *entry // the next record of the same key
+}
+
+// position is what a commit says of one partition.
+type position struct {
+	offset   int64
+	metadata string
+}
+
+// anchor is the identity of a log at an offset that was committed: the first
+// record at or above base, and its time. Until such a record was seen it is
+// not known.
+type anchor struct {
+	base   int64
+	known  bool
+	offset int64
+	time   int64
+}
+
+// newWindow begins at offset, which was committed with metadata, or resolved.
+// The candidates are completions that may be known of the log above it.
+func newWindow(partition int32, place uint32, ordered bool, start position, candidates ...completions) *window {
+	return &window{
+		partition: partition, place: place, ordered: ordered, seed: maphash.MakeSeed(),
+		next: start.offset, from: start.offset, committed: start, candidates: candidates,
+		chains: map[uint64]*entry{},
+	}
+}
+
+// taken is what take made of a fetch.
+type taken struct {
+	ready    []*entry // can be delivered now
+	records  int      // new to this session
+	restored int      // known to be settled, passed over
+	ignored  int      // candidates that did not speak of this log
+}
+
+// take adds records, which are ascending, and moves the window on to next. It
+// stops early when the window is full (limit records, or share bytes; an empty
+// window always takes one), and then will fetch the rest again.
+func (w *window) take(records []record, next int64, limit int, share int64) taken {
+	var t taken
+	now := time.Now()
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	for _, r := range records {
+		if r.offset < w.next {
+			continue // the head of a batch that the position lies within
+		}
+		if w.count >= limit || (w.count > 0 && w.bytes+r.size() > share) {
+			return t
+		}
+		t.ignored += w.identify(r)
+		w.next = r.offset + 1
+		if w.restored.has(r.offset) {
+			t.restored++
+			continue
+		}
+		t.records++
+		if e := w.push(r.clone(), now); !e.waits {
+			t.ready = append(t.ready, e)
+		}
+	}
+	w.next = max(w.next, next)
+	w.restored.cut(w.next)
+	return t
+}
+
+// identify lets the first record that a session sees decide about what is
+// believed of the log, and remembers it for the sessions after it. It returns
+// the number of candidates that were turned down.
+func (w *window) identify(r record) (ignored int) {
+	w.touched = true
+	for i := len(w.anchors) - 1; i >= 0 && !w.anchors[i].known; i-- {
+		w.anchors[i].known, w.anchors[i].offset, w.anchors[i].time = true, r.offset, r.time
+	}
+	for _, c := range w.candidates {
+		if c.base != r.offset || c.time != r.time {
+			ignored++
+			continue
+		}
+		for s := range c.done.above(w.next) {
+			w.restored.add(s.from, s.to)
+		}
+	}
+	w.candidates = nil
+	return ignored
+}
+
+// push appends a record to the list and to its key's chain.
+func (w *window) push(r record, now time.Time) *entry {
+	e := &entry{record: r, window: w, prev: w.last, taken: now}
+	if w.last != nil {
+		w.last.succ = e
+	} else {
+		w.first = e
+	}
+	w.last = e
+	w.count++
+	w.bytes += e.size()
+	if w.ordered && r.key != nil {
+		e.keyed, e.hash = true, maphash.Bytes(w.seed, r.key)
+		if before := w.chains[e.hash]; before != nil {
+			before.follower, e.waits = e, true
+		}
+		w.chains[e.hash] = e
+	}
+	return e
+}
+
+// settle marks one record done. It returns the next record of the same key,
+// which may now be delivered, or nil. After the session's end the window no
+// longer moves, but what was accepted is remembered.
+func (w *window) settle(e *entry) (follower *entry) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if w.memory != nil {
+		w.memory.add(e.offset)
+		return nil
+	}
+	if e.prev != nil {
+		e.prev.succ = e.succ
+	} else {
+		w.first = e.succ
+	}
+	if e.succ != nil {
+		e.succ.prev = e.prev
+	} else {
+		w.last = e.prev
+	}
+	w.count--
+	w.bytes -= e.size()
+	if e.keyed {
+		if follower = e.follower; follower != nil {
+			follower.waits = false
+		} else {
+			delete(w.chains, e.hash)
+		}
+	}
+	e.prev, e.succ, e.follower = nil, nil, nil
+	return follower
+}
+
+// jump moves the position to o: forward where retention removed what lay
+// before, backward where the log ends below the position. Backward it may go
+// only while nothing was taken: it returns false otherwise, and the session has
+// to end, because offsets of two logs do not mix in one window.
+func (w *window) jump(o int64) bool {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if o < w.next && w.touched {
+		return false
+	}
+	w.next, w.from = o, min(w.from, o)
+	w.candidates, w.restored = nil, nil
+	return true
+}
+
+// watermark is the lowest unsettled offset: what a commit may say.
+func (w *window) watermark() int64 {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.mark()
+}
+
+func (w *window) mark() int64 {
+	if w.first != nil {
+		return w.first.offset
+	}
+	return w.next
+}
+
+// settled yields the settled offsets from from on: the gaps of the list, and
+// what was restored beyond it.
+func (w *window) settled(from int64) spans {
+	var s spans
+	for e := w.first; e != nil; e = e.succ {
+		if e.offset > from {
+			s = append(s, span{from, e.offset})
+		}
+		from = e.offset + 1
+	}
+	if w.next > from {
+		s = append(s, span{from, w.next})
+	}
+	for r := range w.restored.above(w.next) {
+		s.add(r.from, r.to)
+	}
+	return s
+}
+
+// position is what to commit now, with metadata of at most limit characters.
+func (w *window) position(limit int) position {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	switch {
+	case len(w.candidates) > 0:
+		// Nothing was seen of the log yet: what was committed stands, its
+		// metadata included.
+	case w.first == nil && len(w.restored) > 0:
+		// The records known to be settled above next have no record to be bound
+		// to until the fetch has passed them, which it does in a moment.
+	default:
+		w.committed = position{offset: w.mark()}
+		if e := w.first; e != nil {
+			c := completions{base: e.offset, time: e.time, done: w.settled(e.offset + 1)}
+			w.committed.metadata = c.encode(w.place, limit)
+		}
+	}
+	w.anchor(w.committed.offset)
+	return w.committed
+}
+
+// anchor remembers that base is about to be committed.
+func (w *window) anchor(base int64) {
+	if n := len(w.anchors); n > 0 && w.anchors[n-1].base == base {
+		return
+	}
+	a := anchor{base: base}
+	if e := w.first; e != nil && e.offset >= base {
+		a.known, a.offset, a.time = true, e.offset, e.time
+	}
+	w.anchors = append(w.anchors, a)
+}
+
+// acknowledged forgets the anchors before base, which the broker has now.
+func (w *window) acknowledged(base int64) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	for i, a := range w.anchors {
+		if a.base == base {
+			w.anchors = append(w.anchors[:0], w.anchors[i:]...)
+			return
+		}
+	}
+}
+
+// close ends the session's hold on the window and returns what this process
+// knows of the log beyond what was committed; nil if it learnt nothing.
+func (w *window) close() *memory {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	m := &memory{anchors: w.anchors, done: w.settled(w.from)}
+	w.memory = m
+	if !w.touched {
+		return nil
+	}
+	return m
+}
+
+// room reports whether the next fetch may be asked for. It waits until half the
+// window is free, so that a full window is not refilled record by record.
+func (w *window) room(limit int, share int64) (next int64, ok bool) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.next, w.count == 0 || (w.count <= limit/2 && w.bytes <= share/2)
+}
+
+// windowState is a window at a moment.
+type windowState struct {
+	watermark, next int64
+	unsettled       int
+	bytes           int64
+	oldest          time.Time // when the oldest unsettled record was taken; zero if there is none
+}
+
+func (w *window) state() windowState {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	s := windowState{watermark: w.mark(), next: w.next, unsettled: w.count, bytes: w.bytes}
+	if w.first != nil {
+		s.oldest = w.first.taken
+	}
+	return s
+}

@@ -1,0 +1,154 @@
+package kafkatest
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"testing"
+	"time"
+
+	"github.com/twmb/franz-go/pkg/kadm"
+	"github.com/twmb/franz-go/pkg/kerr"
+)
+
+// CreateTopic creates a topic and waits until every partition has a leader that serves it. On Apache Kafka it has as
+// many replicas as there are brokers, at most 3.
+func (c *Cluster) CreateTopic(t testing.TB, name string, partitions int32, configs map[string]string) {
+	t.Helper()
+	if c.fake != nil {
+		if err := c.fake.CreateTopic(name, partitions, configs); err != nil {
+			t.Fatalf("create topic %s: %v", name, err)
+		}
+		return
+	}
+	settings := make(map[string]*string, len(configs))
+	for k, v := range configs {
+		settings[k] = &v
+	}
+	replicas := int16(min(3, c.brokers))
+	if _, err := c.admin.CreateTopic(t.Context(), partitions, replicas, settings, name); err != nil {
+		t.Fatalf("create topic %s: %v", name, err)
+	}
+	if c.tidy {
+		t.Cleanup(func() {
+			ctx, cancel := context.WithTimeout(context.WithoutCancel(t.Context()), 10*time.Second)
+			defer cancel()
+			if _, err := c.admin.DeleteTopic(ctx, name); err != nil && !errors.Is(err, kerr.UnknownTopicOrPartition) {
+				t.Logf("delete topic %s: %v", name, err)
+			}
+		})
+	}
+	c.waitPartitions(t, name, int(partitions))
+}
+
+// DeleteTopic deletes a topic and waits until no broker speaks of it any more, so that it can be created again.
+func (c *Cluster) DeleteTopic(t testing.TB, name string) {
+	t.Helper()
+	defer c.renewProducer(t)
+	if c.fake != nil {
+		if err := c.fake.DeleteTopic(name); err != nil {
+			t.Fatalf("delete topic %s: %v", name, err)
+		}
+		return
+	}
+	if _, err := c.admin.DeleteTopic(t.Context(), name); err != nil {
+		t.Fatalf("delete topic %s: %v", name, err)
+	}
+	poll(t, "deletion of topic "+name, func(ctx context.Context) error {
+		topics, err := c.admin.ListTopics(ctx, name)
+		switch {
+		case err != nil:
+			return err
+		case !errors.Is(topics[name].Err, kerr.UnknownTopicOrPartition):
+			return fmt.Errorf("still there (%w)", topics[name].Err)
+		}
+		return nil
+	})
+}
+
+// DeleteRecords removes the records of a partition below an offset, as retention does.
+func (c *Cluster) DeleteRecords(t testing.TB, topic string, partition int32, before int64) {
+	t.Helper()
+	var err error
+	if c.fake != nil {
+		err = c.fake.DeleteRecords(topic, partition, before)
+	} else {
+		offsets := kadm.Offsets{}
+		offsets.AddOffset(topic, partition, before, -1)
+		var responses kadm.DeleteRecordsResponses
+		if responses, err = c.admin.DeleteRecords(t.Context(), offsets); err == nil {
+			err = responses.Error()
+		}
+	}
+	if err != nil {
+		t.Fatalf("delete records of %s partition %d before %d: %v", topic, partition, before, err)
+	}
+}
+
+// AddPartitions raises the number of a topic's partitions to total and waits until all have a leader that serves them.
+func (c *Cluster) AddPartitions(t testing.TB, topic string, total int) {
+	t.Helper()
+	responses, err := c.admin.UpdatePartitions(t.Context(), total, topic)
+	if err == nil {
+		err = responses.Error()
+	}
+	if err != nil {
+		t.Fatalf("raise partitions of %s to %d: %v", topic, total, err)
+	}
+	c.waitPartitions(t, topic, total)
+	c.renewProducer(t)
+}
+
+// waitPartitions returns when the leaders of all partitions answer for them.
+func (c *Cluster) waitPartitions(t testing.TB, topic string, n int) {
+	t.Helper()
+	poll(t, fmt.Sprintf("%d partitions of %s", n, topic), func(ctx context.Context) error {
+		ends, err := offsets(c.admin.ListEndOffsets(ctx, topic))
+		if err == nil && len(ends) != n {
+			err = fmt.Errorf("%d partitions", len(ends))
+		}
+		return err
+	})
+}
+
+// StartOffsets returns the first offset of each partition.
+func (c *Cluster) StartOffsets(t testing.TB, topic string) map[int32]int64 {
+	t.Helper()
+	return c.listOffsets(t, topic, "start", c.admin.ListStartOffsets)
+}
+
+// EndOffsets returns the high watermark of each partition: the offset that the next record gets.
+func (c *Cluster) EndOffsets(t testing.TB, topic string) map[int32]int64 {
+	t.Helper()
+	return c.listOffsets(t, topic, "end", c.admin.ListEndOffsets)
+}
+
+// stableOffsets returns for each partition the offset below which every transaction is decided.
+func (c *Cluster) stableOffsets(t testing.TB, topic string) map[int32]int64 {
+	t.Helper()
+	return c.listOffsets(t, topic, "stable", c.admin.ListCommittedOffsets)
+}
+
+func (c *Cluster) listOffsets(
+	t testing.TB, topic, which string, list func(context.Context, ...string) (kadm.ListedOffsets, error),
+) (found map[int32]int64) {
+	t.Helper()
+	poll(t, which+" offsets of "+topic, func(ctx context.Context) (err error) {
+		found, err = offsets(list(ctx, topic))
+		return err
+	})
+	return found
+}
+
+// offsets flattens the answer about one topic.
+func offsets(listed kadm.ListedOffsets, err error) (map[int32]int64, error) {
+	if err != nil {
+		return nil, err
+	}
+	if err := listed.Error(); err != nil {
+		return nil, err
+	}
+	found := make(map[int32]int64)
+	listed.Each(func(o kadm.ListedOffset) { found[o.Partition] = o.Offset })
+	return found, nil
+}

@@ -1,0 +1,176 @@
+package sink
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"math/rand/v2"
+	"net/http"
+	"slices"
+	"strconv"
+	"time"
+)
+
+// The bounds of a row's own backoff, before it is left to chance.
+const (
+	minBackoff = 500 * time.Millisecond
+	maxBackoff = time.Minute
+)
+
+// Refused says that the endpoint rejects this row (400, 413, 414, 415, 422), whatever
+// it does with others: sending it again would not help. None of its fields holds a value
+// of the row or a part of the URL.
+type Refused struct {
+	// Status is the endpoint's HTTP status.
+	Status int
+	// Response is at most 1 KiB of what the endpoint said, with the row's values and
+	// the URL's secrets masked, in valid UTF-8.
+	Response string
+	// Attempts is how often the row was sent, this time included.
+	Attempts int
+	// FirstFailure is when the first of them failed.
+	FirstFailure time.Time
+	// RequestIDs are what the endpoint calls the request, if it says so.
+	RequestIDs []string
+}
+
+func (e *Refused) Error() string { return "endpoint refused the row: " + statusText(e.Status) }
+
+// Deliver posts the row until the endpoint has taken it. It returns
+//
+//   - nil: the endpoint accepted the row (2xx);
+//   - *Refused: the endpoint refused the row;
+//   - context.Cause(ctx): ctx ended before. Whether the endpoint has seen the row is not
+//     known. (An error of Config.Permit is returned as it is.)
+//
+// It waits as long as it takes: while the endpoint is down or takes nothing from anyone,
+// while ctx goes on. The end of ctx means stop: every wait ends at once and no attempt
+// starts. An attempt already under way is finished, which takes at most Config.Timeout,
+// and its answer counts, even after the end of ctx.
+//
+// Rows may reach the endpoint more than once: Idempotency-Key tells them apart.
+func (s *Sink) Deliver(ctx context.Context, row Row) error {
+	var (
+		attempts, backoffs int
+		firstFailure       time.Time
+		suspect            bool
+	)
+	for {
+		if s.cfg.Permit != nil {
+			if err := s.cfg.Permit.Wait(ctx); err != nil {
+				return stopped(ctx, err)
+			}
+		}
+		p, err := s.gate.enter(ctx, suspect)
+		if err == errReopened { //nolint:errorlint // never wrapped
+			suspect = false
+			backoffs++
+			if err := s.backOff(ctx, backoffs); err != nil {
+				return err
+			}
+			continue
+		}
+		if err != nil {
+			return err
+		}
+		a, sent := s.send(ctx, row)
+		attempts += sent
+		c := s.gate.leave(p, a)
+		if c.kind == closed {
+			s.metrics.holds.WithLabelValues(c.reason).Inc()
+		}
+		s.holds.note(ctx, s.log, c, a)
+
+		if a.withheld || a.lost {
+			continue
+		}
+		if a.verdict == accepted {
+			return nil
+		}
+		if firstFailure.IsZero() {
+			firstFailure = a.at
+		}
+		s.failures.note(ctx, s.log, a)
+		s.log.LogAttrs(ctx, slog.LevelDebug, "attempt failed",
+			slog.String("event_id", row.EventID), slog.Int("attempt", attempts),
+			slog.String("reason", a.reason), slog.String("err", a.words()))
+		if a.verdict == refused {
+			private := slices.Concat(valuesOf(row.Body), s.secrets)
+			return &Refused{
+				Status: a.status, Response: excerpt(a.body, private), Attempts: attempts,
+				FirstFailure: firstFailure, RequestIDs: requestIDs(a.header, a.body, private),
+			}
+		}
+		s.metrics.retries.Inc()
+		// At the gate, where one row at a time probes, a row must not back off on top:
+		// if it is the only one, it alone can open the gate.
+		suspect = a.closes || a.retryAfter > 0 || p.probe
+		if !suspect {
+			backoffs++
+			if err := s.backOff(ctx, backoffs); err != nil {
+				return err
+			}
+		}
+	}
+}
+
+// send makes one attempt, and one more if the first was lost with its connection. It
+// returns how many requests were sent.
+func (s *Sink) send(ctx context.Context, row Row) (answer, int) {
+	a := s.attempt(ctx, row)
+	if a.withheld {
+		return a, 0
+	}
+	if !a.lost || ctx.Err() != nil {
+		return a, 1
+	}
+	// An endpoint that restarted has closed all other idle connections as well.
+	s.transport.CloseIdleConnections()
+	s.metrics.repeats.Inc()
+	again := s.attempt(ctx, row)
+	if again.withheld {
+		return again, 1
+	}
+	again.lost = false // it counts, whatever it was
+	return again, 2
+}
+
+// backOff waits before the next attempt of a row that has backed off so many times,
+// this one included, while others go on.
+func (s *Sink) backOff(ctx context.Context, times int) error {
+	if s.cfg.Waiting != nil {
+		s.cfg.Waiting(1)
+		defer s.cfg.Waiting(-1)
+	}
+	timer := time.NewTimer(backoff(times))
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+		return nil
+	case <-ctx.Done():
+		return context.Cause(ctx)
+	}
+}
+
+// backoff returns a random wait from 0 to a bound that doubles from minBackoff, the
+// first time, to maxBackoff: full jitter, since rows that failed together must not come
+// back together.
+func backoff(times int) time.Duration {
+	return rand.N(doubled(minBackoff, maxBackoff, times-1) + 1)
+}
+
+// stopped returns why ctx ended, or err if it did not.
+func stopped(ctx context.Context, err error) error {
+	if ctx.Err() != nil {
+		return context.Cause(ctx)
+	}
+	return fmt.Errorf("wait for the permit: %w", err)
+}
+
+// statusText is "404 Not Found": the standard's words, not the endpoint's.
+func statusText(status int) string {
+	if text := http.StatusText(status); text != "" {
+		return strconv.Itoa(status) + " " + text
+	}
+	return strconv.Itoa(status)
+}

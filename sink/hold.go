@@ -1,0 +1,88 @@
+package sink
+
+import (
+	"context"
+	"log/slog"
+	"sync"
+	"time"
+)
+
+// logInterval is the least time between two lines on the same trouble.
+const logInterval = time.Minute
+
+// Failure is an attempt that failed. It holds no data of the row.
+type Failure struct {
+	Time time.Time
+	// Kind is a reason of a hold, or refused.
+	Kind string
+	// Status is the HTTP status, 0 if there was no answer.
+	Status int
+}
+
+// failures remembers the latest failure, and says now and then that rows keep failing
+// while there is no hold that would say so.
+type failures struct {
+	mu     sync.Mutex
+	last   Failure
+	logged time.Time
+	silent int // failures since then
+}
+
+func (f *failures) note(ctx context.Context, log *slog.Logger, a answer) {
+	f.mu.Lock()
+	f.last = Failure{Time: a.at, Kind: a.reason, Status: a.status}
+	if a.verdict != transient || a.closes || a.retryAfter > 0 {
+		f.mu.Unlock()
+		return
+	}
+	f.silent++
+	if !f.logged.IsZero() && a.at.Sub(f.logged) < logInterval {
+		f.mu.Unlock()
+		return
+	}
+	count := f.silent
+	f.logged, f.silent = a.at, 0
+	f.mu.Unlock()
+
+	_, text := remedy(a.reason)
+	log.LogAttrs(ctx, slog.LevelWarn, "attempts fail and are repeated",
+		slog.String("reason", a.reason), slog.String("err", a.words()), slog.Int("failures", count),
+		slog.String("remedy", text))
+}
+
+func (f *failures) latest() (Failure, bool) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.last, !f.last.Time.IsZero()
+}
+
+// holdLog says when a hold begins and ends, and once a minute that it lasts.
+type holdLog struct {
+	mu     sync.Mutex
+	logged time.Time
+}
+
+func (h *holdLog) note(ctx context.Context, log *slog.Logger, c change, a answer) {
+	now := time.Now()
+	h.mu.Lock()
+	due := c.kind == closed || c.kind == extended && now.Sub(h.logged) >= logInterval
+	if due {
+		h.logged = now
+	}
+	h.mu.Unlock()
+
+	switch {
+	case c.kind == opened:
+		log.LogAttrs(ctx, slog.LevelInfo, "hold ended: rows are delivered again",
+			slog.String("reason", c.reason), slog.Duration("lasted", now.Sub(c.since)))
+	case due:
+		level, text := remedy(c.reason)
+		message := "hold: the endpoint takes no rows"
+		if c.kind == extended {
+			message = "hold goes on: the endpoint takes no rows"
+		}
+		log.LogAttrs(ctx, level, message,
+			slog.String("reason", c.reason), slog.String("err", a.words()), slog.Time("since", c.since),
+			slog.Time("next_probe", c.next), slog.String("remedy", text))
+	}
+}

@@ -1,0 +1,234 @@
+package sink
+
+import (
+	"bytes"
+	"errors"
+	"html"
+	"io"
+	"net/http"
+	"net/url"
+	"slices"
+	"strconv"
+	"strings"
+	"unicode"
+	"unicode/utf8"
+
+	"github.com/go-json-experiment/json"
+	"github.com/go-json-experiment/json/jsontext"
+)
+
+const (
+	maxExcerpt   = 1 << 10 // bytes of an answer that are kept
+	maxExamined  = 4 << 10 // bytes of an answer that are searched for private values
+	maxRequestID = 128
+	maskText     = "[masked]"
+)
+
+// secretsOf returns the parts of the endpoint's URL that let others use it.
+func secretsOf(target *url.URL) []string {
+	secrets := []string{target.RequestURI()}
+	secrets = append(secrets, strings.Split(target.Path, "/")...)
+	for name, values := range target.Query() {
+		secrets = append(append(secrets, name), values...)
+	}
+	secrets = append(secrets, target.RawQuery)
+	if target.User != nil {
+		password, _ := target.User.Password()
+		secrets = append(secrets, target.User.Username(), password)
+	}
+	return slices.DeleteFunc(secrets, func(s string) bool { return strings.Trim(s, "/") == "" })
+}
+
+// valuesOf returns the strings and numbers in a row, at any depth, and the names below
+// its columns: metadata may be keyed by an address.
+func valuesOf(row []byte) []string {
+	var values []string
+	decoder := jsontext.NewDecoder(bytes.NewReader(row), jsontext.AllowDuplicateNames(true))
+	for {
+		kind, count := decoder.StackIndex(decoder.StackDepth())
+		isColumn := decoder.StackDepth() == 1 && kind == '{' && count%2 == 0
+		token, err := decoder.ReadToken()
+		if err != nil { // io.EOF, or a row that is not JSON: what is readable counts
+			return values
+		}
+		if k := token.Kind(); (k == '"' || k == '0') && !isColumn {
+			values = append(values, token.String())
+		}
+	}
+}
+
+// excerpt returns the beginning of an answer, at most maxExcerpt bytes of valid UTF-8,
+// without the private values.
+func excerpt(body []byte, private []string) string {
+	cut := len(body) > maxExamined
+	if cut {
+		// The last word may be half a value, which nothing would recognise.
+		body = body[:maxExamined]
+		body = bytes.TrimRightFunc(body, func(r rune) bool { return !unicode.IsSpace(r) })
+	}
+	text := masked(string(body), private)
+	for len(text) > maxExcerpt {
+		text = text[:maxExcerpt]
+		for !utf8.ValidString(text) {
+			text = text[:len(text)-1]
+		}
+	}
+	return text
+}
+
+// masked returns text with the private values masked: as a whole anywhere, and each of
+// their words where it is a word of its own, whatever the case. The usual escapes (JSON,
+// HTML, percent) are undone before, in the result too. It masks rather too much, such
+// as a plan named "free" in "the free plan", than too little.
+func masked(text string, private []string) string {
+	runes := []rune(unescape(strings.ToValidUTF8(text, "\uFFFD")))
+	lower := make([]rune, len(runes))
+	for i, r := range runes {
+		lower[i] = unicode.ToLower(r)
+	}
+	hidden := make([]bool, len(runes))
+	hide := func(from, to int) {
+		for i := from; i < to; i++ {
+			hidden[i] = true
+		}
+	}
+
+	// The words of the text are few and those of a row may be many.
+	words := make(map[string][]int) // where each begins
+	eachWord(lower, func(from, to int) {
+		word := string(lower[from:to])
+		words[word] = append(words[word], from)
+	})
+	whole := string(lower)
+	for _, value := range private {
+		folded := []rune(value)
+		for i, r := range folded {
+			folded[i] = unicode.ToLower(r)
+		}
+		eachWord(folded, func(from, to int) {
+			for _, at := range words[string(folded[from:to])] {
+				hide(at, at+to-from)
+			}
+		})
+		if len(folded) < 2 || len(folded) < 4 && len(value) == len(folded) {
+			continue // "al" is in "final": only as a word
+		}
+		search := string(folded)
+		for offset, at := 0, 0; ; {
+			next := strings.Index(whole[offset:], search)
+			if next < 0 {
+				break
+			}
+			at += utf8.RuneCountInString(whole[offset : offset+next])
+			hide(at, at+len(folded))
+			at += len(folded)
+			offset += next + len(search)
+		}
+	}
+
+	var out strings.Builder
+	for i, r := range runes {
+		if !hidden[i] {
+			out.WriteRune(r)
+		} else if i == 0 || !hidden[i-1] {
+			out.WriteString(maskText)
+		}
+	}
+	return out.String()
+}
+
+// eachWord calls yield with the bounds of each run of letters, marks and digits.
+func eachWord(text []rune, yield func(from, to int)) {
+	start := -1
+	for i, r := range text {
+		if unicode.IsLetter(r) || unicode.IsDigit(r) || unicode.IsMark(r) {
+			if start < 0 {
+				start = i
+			}
+			continue
+		}
+		if start >= 0 {
+			yield(start, i)
+			start = -1
+		}
+	}
+	if start >= 0 {
+		yield(start, len(text))
+	}
+}
+
+// unescape undoes the escapes of JSON, HTML and URLs wherever they seem to be, and
+// twice, since answers quote answers.
+func unescape(text string) string {
+	for range 2 {
+		text = html.UnescapeString(unescapeOnce(text))
+	}
+	return strings.ToValidUTF8(text, "\uFFFD")
+}
+
+func unescapeOnce(text string) string {
+	if !strings.ContainsAny(text, `\%`) {
+		return text
+	}
+	var out strings.Builder
+	for i := 0; i < len(text); {
+		rest := text[i:]
+		switch {
+		case strings.HasPrefix(rest, `\u`) && isHex(rest, 2, 6):
+			n := 6
+			if len(rest) >= 12 && rest[6] == '\\' {
+				n = 12 // perhaps a surrogate pair
+			}
+			quoted, err := jsontext.AppendUnquote(nil, `"`+rest[:n]+`"`)
+			if err != nil {
+				n = 6
+				quoted, _ = jsontext.AppendUnquote(nil, `"`+rest[:n]+`"`) // half a pair: U+FFFD
+			}
+			out.Write(quoted)
+			i += n
+		case len(rest) >= 2 && rest[0] == '\\' && strings.IndexByte(`"\/`, rest[1]) >= 0:
+			out.WriteByte(rest[1])
+			i += 2
+		case rest[0] == '%' && isHex(rest, 1, 3):
+			b, _ := strconv.ParseUint(rest[1:3], 16, 8)
+			out.WriteByte(byte(b))
+			i += 3
+		default:
+			out.WriteByte(rest[0])
+			i++
+		}
+	}
+	return out.String()
+}
+
+func isHex(text string, from, to int) bool {
+	return len(text) >= to && strings.Trim(text[from:to], "0123456789abcdefABCDEF") == ""
+}
+
+// requestIDs returns what the endpoint calls the request, in the header fields and the
+// members of a JSON answer that are commonly used for it. A text that is long, not
+// printable or has a private value in it is no id.
+func requestIDs(header http.Header, body []byte, private []string) []string {
+	var candidates []string
+	for _, name := range []string{"X-Request-Id", "Request-Id", "X-Amzn-Requestid", "Cf-Ray"} {
+		candidates = append(candidates, header.Values(name)...)
+	}
+	var members map[string]jsontext.Value
+	if err := json.Unmarshal(body, &members); err == nil || errors.Is(err, io.ErrUnexpectedEOF) {
+		for _, name := range []string{"request_id", "id", "attempt"} {
+			if value := members[name]; value.Kind() == '"' {
+				id, _ := jsontext.AppendUnquote(nil, value)
+				candidates = append(candidates, string(id))
+			}
+		}
+	}
+	var ids []string
+	for _, id := range candidates {
+		printable := strings.IndexFunc(id, func(r rune) bool { return r <= ' ' || r > '~' }) < 0
+		if id != "" && len(id) <= maxRequestID && printable && !slices.Contains(ids, id) &&
+			!strings.Contains(masked(id, private), maskText) {
+			ids = append(ids, id)
+		}
+	}
+	return ids
+}

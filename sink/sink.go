@@ -1,0 +1,207 @@
+// Package sink delivers rows to one webhook, reliably. It maps values to the columns of
+// a row, posts rows, tries again what may go better later, and holds all deliveries while
+// the endpoint takes nothing. It knows nothing of where rows come from.
+package sink
+
+import (
+	"context"
+	"crypto/tls"
+	"encoding/base64"
+	"errors"
+	"log/slog"
+	"net"
+	"net/http"
+	"net/url"
+	"strconv"
+	"sync/atomic"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+)
+
+// maxURL keeps a request's head below headBuffer, whatever is in the URL.
+const (
+	maxURL     = 4 << 10
+	headBuffer = 8 << 10
+)
+
+// Permit is asked before each attempt whether it may start.
+type Permit interface {
+	// Wait returns nil as soon as attempts may start, or an error once ctx has ended.
+	Wait(ctx context.Context) error
+	// Valid reports whether attempts may start now. It is asked again when the first
+	// byte of a request is about to be written, from another goroutine.
+	Valid() bool
+}
+
+// Config is what a Sink needs to know.
+type Config struct {
+	// URL is the endpoint's, absolute, http or https. Its path, query and user
+	// information are taken for secrets. User information is sent as basic
+	// authentication.
+	URL string
+	// Concurrency is the number of attempts in flight at most.
+	Concurrency int
+	// Timeout bounds one attempt, connecting included.
+	Timeout time.Duration
+	// UserAgent is sent with each request.
+	UserAgent string
+	// Permit may be nil: attempts may start at any time.
+	Permit Permit
+	// Waiting may be nil. It is called with 1 when a delivery begins to back off on its
+	// own, while others may go on, and with -1 when that is over: not for waiting at
+	// the gate, for a slot or for a permit.
+	Waiting func(delta int)
+	// DialContext opens connections; nil is TCP.
+	DialContext func(ctx context.Context, network, addr string) (net.Conn, error)
+	// TLS may be nil. It is cloned, and raised to TLS 1.2 at least.
+	TLS *tls.Config
+}
+
+// Sink delivers to one endpoint. It is safe for concurrent use.
+type Sink struct {
+	cfg       Config
+	log       *slog.Logger
+	metrics   *metrics
+	transport *http.Transport
+	request   *http.Request // the template of all requests: without header, body and context
+	header    http.Header   // the fields that all requests share
+	secrets   []string      // the parts of the URL that must not appear anywhere
+	gate      *gate
+	failures  failures
+	holds     holdLog
+
+	lastAttempt atomic.Int64 // Unix nanoseconds
+}
+
+// Hold says why and for how long no row is attempted.
+type Hold struct {
+	// Reason is one of unauthorised, not_found, redirected, rejected, rate_limited,
+	// failing, timeout, network, tls, dns and proxy.
+	Reason string
+	// Since is when the hold began.
+	Since time.Time
+	// NextProbe is when one row is to be attempted. It is in the past while that is
+	// under way, or while there is no row.
+	NextProbe time.Time
+}
+
+// New returns a sink for the endpoint of cfg. Errors name the setting and never contain
+// the URL. Metrics are registered at reg, which may be nil.
+func New(cfg Config, reg prometheus.Registerer, log *slog.Logger) (*Sink, error) {
+	target, err := parseURL(cfg.URL)
+	if cfg.Concurrency < 1 {
+		err = errors.Join(err, errors.New("sink.concurrency: must be at least 1"))
+	}
+	if cfg.Timeout <= 0 {
+		err = errors.Join(err, errors.New("sink.timeout: must be above 0"))
+	}
+	if err != nil {
+		return nil, err
+	}
+	secrets := secretsOf(target)
+	header := http.Header{
+		"Content-Type": {"application/json"},
+		"User-Agent":   {cfg.UserAgent},
+	}
+	if user := target.User; user != nil {
+		password, _ := user.Password()
+		credentials := base64.StdEncoding.EncodeToString([]byte(user.Username() + ":" + password))
+		header["Authorization"] = []string{"Basic " + credentials}
+		target.User = nil
+	}
+	s := &Sink{
+		cfg:       cfg,
+		log:       log,
+		transport: newTransport(cfg),
+		request: &http.Request{
+			Method: http.MethodPost, URL: target, Host: target.Host,
+			Proto: "HTTP/1.1", ProtoMajor: 1, ProtoMinor: 1,
+		},
+		header:  header,
+		secrets: secrets,
+		gate:    newGate(cfg.Concurrency),
+	}
+	s.metrics = newMetrics(reg, s.gate)
+	return s, nil
+}
+
+// parseURL returns no error of net/url: those print the URL.
+func parseURL(raw string) (*url.URL, error) {
+	if raw == "" {
+		return nil, errors.New("sink.url: is not set")
+	}
+	if len(raw) > maxURL {
+		return nil, errors.New("sink.url: is longer than " + strconv.Itoa(maxURL) + " bytes")
+	}
+	target, err := url.Parse(raw)
+	switch {
+	case err != nil:
+		return nil, errors.New("sink.url: is not a URL") //nolint:nilerr // it would print the URL
+	case target.Scheme != "http" && target.Scheme != "https":
+		return nil, errors.New("sink.url: must begin with https:// or http://")
+	case target.Hostname() == "":
+		return nil, errors.New("sink.url: has no host")
+	}
+	target.Fragment, target.RawFragment = "", ""
+	return target, nil
+}
+
+func newTransport(cfg Config) *http.Transport {
+	dial := cfg.DialContext
+	if dial == nil {
+		dial = (&net.Dialer{Timeout: min(cfg.Timeout, 5*time.Second)}).DialContext
+	}
+	security := cfg.TLS.Clone()
+	if security == nil {
+		security = &tls.Config{} //nolint:gosec // the version is set below
+	}
+	security.MinVersion = max(security.MinVersion, tls.VersionTLS12)
+	return &http.Transport{
+		Proxy:               http.ProxyFromEnvironment,
+		DialContext:         dial,
+		TLSClientConfig:     security,
+		TLSHandshakeTimeout: 10 * time.Second,
+		// The default of two idle connections a host would close all others after
+		// each request.
+		MaxIdleConns:           cfg.Concurrency,
+		MaxIdleConnsPerHost:    cfg.Concurrency,
+		IdleConnTimeout:        30 * time.Second,
+		MaxResponseHeaderBytes: 256 << 10,
+		DisableCompression:     true,
+		// The head of a request stays in this buffer until the body is first read,
+		// where the permit is asked for the last time.
+		WriteBufferSize:   headBuffer,
+		ForceAttemptHTTP2: true,
+		HTTP2:             &http.HTTP2Config{SendPingTimeout: 15 * time.Second, PingTimeout: 10 * time.Second},
+		OnProxyConnectResponse: func(_ context.Context, _ *url.URL, _ *http.Request, res *http.Response) error {
+			if res.StatusCode != http.StatusOK {
+				return &proxyError{res.StatusCode}
+			}
+			return nil
+		},
+	}
+}
+
+// Hold returns the hold, if there is one.
+func (s *Sink) Hold() (Hold, bool) { return s.gate.holding() }
+
+// InFlight returns the number of attempts under way.
+func (s *Sink) InFlight() int { return s.gate.underWay() }
+
+// LastAttempt returns when the latest attempt started; zero if there was none.
+func (s *Sink) LastAttempt() time.Time {
+	if nanos := s.lastAttempt.Load(); nanos != 0 {
+		return time.Unix(0, nanos)
+	}
+	return time.Time{}
+}
+
+// LastFailure returns the latest attempt that failed, if any did.
+func (s *Sink) LastFailure() (Failure, bool) { return s.failures.latest() }
+
+// Close closes idle connections. It is to be called after all deliveries have ended.
+func (s *Sink) Close() {
+	s.gate.close()
+	s.transport.CloseIdleConnections()
+}

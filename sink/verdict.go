@@ -1,0 +1,196 @@
+package sink
+
+import (
+	"context"
+	"crypto/tls"
+	"crypto/x509"
+	"errors"
+	"log/slog"
+	"net"
+	"net/http"
+	"strings"
+	"syscall"
+)
+
+// verdict is what one attempt says about its row.
+type verdict string
+
+const (
+	accepted  verdict = "accepted"  // the endpoint took the row
+	refused   verdict = "refused"   // the endpoint rejects this row
+	transient verdict = "transient" // later may be better, for this row
+	hold      verdict = "hold"      // it would be the same for every row
+)
+
+// The reasons for which attempts fail and holds exist: a closed set, used in logs,
+// metrics and the status.
+const (
+	reasonNone         = ""             // no failure
+	reasonRefused      = "refused"      // the endpoint rejects this row; never the reason of a hold
+	reasonUnauthorised = "unauthorised" // 401, 403
+	reasonNotFound     = "not_found"    // 404, 410
+	reasonRedirected   = "redirected"   // 3xx
+	reasonRejected     = "rejected"     // every other 4xx, and what is no final HTTP status
+	reasonRateLimited  = "rate_limited" // 429
+	reasonFailing      = "failing"      // 5xx, 408, 425
+	reasonTimeout      = "timeout"      // no answer within the timeout
+	reasonNetwork      = "network"      // refused, reset or broken connections, answers that are not HTTP
+	reasonTLS          = "tls"          // handshake or certificate
+	reasonDNS          = "dns"          // the host's name does not resolve
+	reasonProxy        = "proxy"        // 407, or a proxy that opens no tunnel
+)
+
+// holdReasons returns the reasons that a hold can have.
+func holdReasons() []string {
+	return []string{
+		reasonUnauthorised, reasonNotFound, reasonRedirected, reasonRejected, reasonRateLimited, reasonFailing,
+		reasonTimeout, reasonNetwork, reasonTLS, reasonDNS, reasonProxy,
+	}
+}
+
+// class is how one answer, or one way to get none, is judged.
+type class struct {
+	verdict verdict
+	reason  string
+	closes  bool // nobody is to be attempted for a while: the gate closes
+}
+
+// classOfStatus judges an HTTP status. It is the whole table of statuses.
+func classOfStatus(status int) class {
+	switch {
+	case status >= 200 && status <= 299:
+		return class{accepted, reasonNone, false}
+	case status >= 300 && status <= 399:
+		return class{hold, reasonRedirected, true}
+	case status >= 500 && status <= 599:
+		return class{transient, reasonFailing, false}
+	}
+	switch status {
+	case http.StatusBadRequest, http.StatusRequestEntityTooLarge, http.StatusRequestURITooLong,
+		http.StatusUnsupportedMediaType, http.StatusUnprocessableEntity:
+		return class{refused, reasonRefused, false}
+	case http.StatusRequestTimeout, http.StatusTooEarly:
+		return class{transient, reasonFailing, false}
+	case http.StatusTooManyRequests:
+		return class{transient, reasonRateLimited, true}
+	case http.StatusUnauthorized, http.StatusForbidden:
+		return class{hold, reasonUnauthorised, true}
+	case http.StatusNotFound, http.StatusGone:
+		return class{hold, reasonNotFound, true}
+	case http.StatusProxyAuthRequired:
+		return class{hold, reasonProxy, true}
+	}
+	return class{hold, reasonRejected, true}
+}
+
+// classOfError judges an attempt without an answer.
+func classOfError(err error) class {
+	if _, ok := errors.AsType[*proxyError](err); ok {
+		return class{hold, reasonProxy, true}
+	}
+	if _, ok := errors.AsType[*net.DNSError](err); ok {
+		return class{hold, reasonDNS, true}
+	}
+	if isTimeout(err) {
+		return class{transient, reasonTimeout, false}
+	}
+	if isTLS(err) {
+		return class{hold, reasonTLS, true}
+	}
+	return class{transient, reasonNetwork, false}
+}
+
+func isTimeout(err error) bool {
+	if errors.Is(err, context.DeadlineExceeded) {
+		return true
+	}
+	timeout, ok := errors.AsType[net.Error](err)
+	return ok && timeout.Timeout()
+}
+
+// isTLS reports whether err comes from a TLS handshake that will not go better the
+// next time. crypto/tls has no common error type, only a common prefix.
+func isTLS(err error) bool {
+	if _, ok := errors.AsType[*tls.CertificateVerificationError](err); ok {
+		return true
+	}
+	if _, ok := errors.AsType[tls.RecordHeaderError](err); ok {
+		return true
+	}
+	if _, ok := errors.AsType[tls.AlertError](err); ok {
+		return true
+	}
+	text := err.Error()
+	return strings.HasPrefix(text, "tls: ") || strings.HasPrefix(text, "remote error: tls: ")
+}
+
+// proxyError says that a proxy did not open a tunnel to the endpoint.
+type proxyError struct{ status int }
+
+func (e *proxyError) Error() string { return "proxy: " + statusText(e.status) }
+
+// describe says in words what went wrong. Texts of others are quoted only where it is
+// known what can be in them: an error of net/http may hold bytes of the answer, and
+// one about a proxy its password.
+func describe(err error) string {
+	if proxy, ok := errors.AsType[*proxyError](err); ok {
+		return proxy.Error()
+	}
+	if dns, ok := errors.AsType[*net.DNSError](err); ok {
+		return "look up the host: " + dns.Err
+	}
+	if isTimeout(err) {
+		return "no answer in time"
+	}
+	if cert, ok := errors.AsType[*tls.CertificateVerificationError](err); ok {
+		return "tls: " + describeCertificate(cert.Err)
+	}
+	if _, ok := errors.AsType[tls.RecordHeaderError](err); ok {
+		return "tls: the answer is not TLS: is the scheme http?"
+	}
+	if isTLS(err) {
+		return err.Error()
+	}
+	if errno, ok := errors.AsType[syscall.Errno](err); ok {
+		return errno.Error()
+	}
+	return "connection failed or broke"
+}
+
+// describeCertificate leaves out the names in the certificate, which can be of any length.
+func describeCertificate(err error) string {
+	if _, ok := errors.AsType[x509.HostnameError](err); ok {
+		return "the certificate is for another host"
+	}
+	if _, ok := errors.AsType[x509.UnknownAuthorityError](err); ok {
+		return "the certificate is signed by an unknown authority"
+	}
+	if invalid, ok := errors.AsType[x509.CertificateInvalidError](err); ok && invalid.Reason == x509.Expired {
+		return "the certificate has expired or is not yet valid"
+	}
+	return "the certificate is not valid"
+}
+
+// remedy says who has to act on a hold, and how. Warn heals by itself.
+func remedy(reason string) (slog.Level, string) {
+	switch reason {
+	case reasonUnauthorised:
+		return slog.LevelError, "check sink.url and who may call the endpoint"
+	case reasonNotFound:
+		return slog.LevelError, "check sink.url: nothing answers there; was the endpoint deleted or switched off?"
+	case reasonRedirected:
+		return slog.LevelError, "check sink.url: redirects are never followed, so it must be the final address"
+	case reasonRejected:
+		return slog.LevelError, "check sink.url and the endpoint: it does not take POST requests from us"
+	case reasonTLS:
+		return slog.LevelError, "check the endpoint's certificate and the scheme of sink.url"
+	case reasonDNS:
+		return slog.LevelError, "check the host in sink.url and the name server"
+	case reasonProxy:
+		return slog.LevelError, "check HTTPS_PROXY, HTTP_PROXY and NO_PROXY"
+	case reasonRateLimited:
+		return slog.LevelWarn, "none needed; lower sink.concurrency if it stays"
+	default:
+		return slog.LevelWarn, "none needed if it passes; else check the endpoint and the way to it"
+	}
+}
