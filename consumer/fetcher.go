@@ -26,7 +26,8 @@ const (
 	fetchPause       = 250 * time.Millisecond // after a fault of one partition or broker
 	fetchPauseMax    = 5 * time.Second
 	leadersTTL       = time.Second
-	readCommitted    = 1 // isolation level
+	endTTL           = 10 * time.Second // how old the known end of a log may get while nothing is fetched
+	readCommitted    = 1                // isolation level
 )
 
 // fetcher keeps the windows of a session filled, with requests per leader.
@@ -55,7 +56,8 @@ type tail struct {
 	asked     bool // a request for it is under way
 	notBefore time.Time
 	faults    int
-	high      int64 // last stable offset: where the log ends for us
+	high      int64     // last stable offset: where the log ends for us
+	heard     time.Time // when high was heard, or asked for
 	start     int64
 	warned    time.Time
 }
@@ -132,6 +134,10 @@ func (f *fetcher) ask(ctx context.Context, leaders map[int32]int32) time.Duratio
 		next, room := w.room(f.cfg.Window, f.share)
 		if !room {
 			full = true
+			if now.Sub(t.heard) >= endTTL {
+				t.heard = now
+				f.requests.Go(func() { f.lookUpEnd(ctx, partition, t) })
+			}
 			continue
 		}
 		want[leader] = append(want[leader], fetch.RequestPartition{
@@ -150,6 +156,18 @@ func (f *fetcher) ask(ctx context.Context, leaders map[int32]int32) time.Duratio
 		})
 	}
 	return pause
+}
+
+// lookUpEnd asks where a log ends that is not being fetched, or its lag would
+// stand still during an outage.
+func (f *fetcher) lookUpEnd(ctx context.Context, partition int32, t *tail) {
+	end, err := f.cluster.listOffset(ctx, f.cfg.Topic, partition, latest)
+	if err != nil {
+		return // asked again in a while
+	}
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	t.high = max(t.high, end)
 }
 
 func maxTime(a, b time.Time) time.Time {
@@ -174,9 +192,9 @@ func (f *fetcher) request(ctx context.Context, leader int32, partitions []fetch.
 		for _, t := range res.Topics {
 			for i := range t.Partitions {
 				p := &t.Partitions[i]
-				if w := f.windows[p.Partition]; w != nil {
+				if offset, ok := asked(partitions, p.Partition); ok {
 					answered[p.Partition] = true
-					f.answer(ctx, w, p, asked(partitions, p.Partition))
+					f.answer(ctx, f.windows[p.Partition], p, offset)
 				}
 			}
 		}
@@ -206,14 +224,14 @@ func orMissing(err error) error {
 	return err
 }
 
-// asked returns the offset that was asked for.
-func asked(partitions []fetch.RequestPartition, partition int32) int64 {
+// asked returns the offset that a partition was asked for from.
+func asked(partitions []fetch.RequestPartition, partition int32) (offset int64, ok bool) {
 	for _, p := range partitions {
 		if p.Partition == partition {
-			return p.FetchOffset
+			return p.FetchOffset, true
 		}
 	}
-	return -1
+	return 0, false
 }
 
 // answer deals with one partition's part of an answer to a fetch from offset.
@@ -241,7 +259,7 @@ func (f *fetcher) answer(ctx context.Context, w *window, p *fetchPartition, offs
 	}
 	t.faults, t.notBefore = 0, time.Time{}
 	if p.ErrorCode == 0 {
-		t.high, t.start = p.LastStableOffset, p.LogStartOffset
+		t.high, t.start, t.heard = p.LastStableOffset, p.LogStartOffset, time.Now()
 	}
 }
 

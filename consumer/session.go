@@ -219,6 +219,6 @@ func (c *Consumer) bury(ctx context.Context, l *letter) error {
 		return err
 	}
 	c.metrics.deadLetters.WithLabelValues(l.class).Inc()
-	c.log.Warn("dead letter", "class", l.class, "reason", l.reason, "partition", l.partition, "offset", l.offset, "event_id", l.eventID)
+	c.log.Warn("dead letter", "class", l.class, "reason", l.reason, "partition", l.partition, "offset", l.offset, "event_id", signup.HeaderID(l.eventID))
 	return nil
 }

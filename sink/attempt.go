@@ -1,9 +1,11 @@
 package sink
 
 import (
+	"bytes"
 	"context"
-	"errors"
+	"crypto/tls"
 	"io"
+	"net"
 	"net/http"
 	"net/http/httptrace"
 	"strings"
@@ -13,9 +15,6 @@ import (
 
 // maxResponse is how much of an answer is read. More than that costs the connection.
 const maxResponse = 64 << 10
-
-// errWithheld is what a request's body returns when the request must not be sent.
-var errWithheld = errors.New("the attempt may not start")
 
 // answer is how one attempt ended.
 type answer struct {
@@ -51,11 +50,15 @@ func (a answer) words() string {
 // have a body without GetBody, like these. Redirects and cookies belong to http.Client,
 // so the transport is used directly.
 func (s *Sink) attempt(ctx context.Context, row Row) answer {
-	var t track
+	if !s.mayStart(ctx) {
+		return answer{withheld: true}
+	}
 	attemptCtx, cancel := context.WithTimeout(context.WithoutCancel(ctx), s.cfg.Timeout)
 	defer cancel()
+	t := &track{mayStart: func() bool { return s.mayStart(ctx) }, cancel: cancel}
 	req := s.request.WithContext(httptrace.WithClientTrace(attemptCtx, &httptrace.ClientTrace{
 		GotConn:              t.gotConn,
+		WroteHeaders:         t.wroteHeaders,
 		GotFirstResponseByte: t.gotFirstResponseByte,
 	}))
 	req.Header = make(http.Header, len(s.header)+1)
@@ -65,8 +68,8 @@ func (s *Sink) attempt(ctx context.Context, row Row) answer {
 	// Raw: the expired draft has a quoted string here, but what receivers look up is
 	// the text as it is.
 	req.Header["Idempotency-Key"] = []string{row.HeaderID}
-	body := &payload{ctx: ctx, permit: s.cfg.Permit, rest: row.Body}
-	req.Body = body
+	// The transport knows this reader, and so writes head and body at once.
+	req.Body = io.NopCloser(bytes.NewReader(row.Body))
 	req.ContentLength = int64(len(row.Body))
 
 	started := time.Now()
@@ -86,8 +89,7 @@ func (s *Sink) attempt(ctx context.Context, row Row) answer {
 		a.readBody(res)
 	}
 	a.at = time.Now()
-	if body.withheld.Load() {
-		// An answer to half a request is none, whatever it says.
+	if t.withheld.Load() {
 		return answer{withheld: true}
 	}
 	s.metrics.attempt(a, a.at.Sub(started))
@@ -114,41 +116,50 @@ func isUnprocessed(err error) bool {
 	return strings.HasPrefix(err.Error(), "http2: Transport: cannot retry err ")
 }
 
-// track remembers what the transport did. The transport calls from its own goroutines.
+// mayStart reports whether nothing speaks against sending a request now.
+func (s *Sink) mayStart(ctx context.Context) bool {
+	return ctx.Err() == nil && (s.cfg.Permit == nil || s.cfg.Permit.Valid())
+}
+
+// track follows one request through the transport, which calls from its own goroutines.
+// It stops the request at the last moment before its first byte: name look-up, connecting
+// and handshake may have taken longer than the permit.
 type track struct {
+	mayStart func() bool
+	cancel   context.CancelFunc
+
+	conn     net.Conn    // set by gotConn, read by wroteHeaders, which comes after
 	reused   atomic.Bool // the connection had been used before
 	answered atomic.Bool // a byte of an answer came
+	withheld atomic.Bool // stopped
 }
 
-func (t *track) gotConn(info httptrace.GotConnInfo) { t.reused.Store(info.Reused) }
-func (t *track) gotFirstResponseByte()              { t.answered.Store(true) }
-
-// payload is a request's body. Its first read is the last moment at which nothing of an
-// HTTP/1 request is on the wire: the head is still in the transport's buffer. (Over
-// HTTP/2 the head may be out; without its body no endpoint can take it for a row.) It
-// may have taken long to get there, name look-up and handshake included.
-type payload struct {
-	ctx      context.Context //nolint:containedctx // lives for one request
-	permit   Permit
-	rest     []byte
-	begun    bool
-	withheld atomic.Bool
-}
-
-func (p *payload) Read(to []byte) (int, error) {
-	if !p.begun {
-		if p.ctx.Err() != nil || p.permit != nil && !p.permit.Valid() {
-			p.withheld.Store(true)
-			return 0, errWithheld
-		}
-		p.begun = true
+// gotConn is called before anything is written. HTTP/2 looks at the context once more
+// before it writes the head.
+func (t *track) gotConn(info httptrace.GotConnInfo) {
+	t.conn = info.Conn
+	t.reused.Store(info.Reused)
+	if !t.mayStart() {
+		t.withheld.Store(true)
+		t.cancel()
 	}
-	if len(p.rest) == 0 {
-		return 0, io.EOF
-	}
-	n := copy(to, p.rest)
-	p.rest = p.rest[n:]
-	return n, nil
 }
 
-func (p *payload) Close() error { return nil }
+// wroteHeaders is called by HTTP/1 when the whole head is in its buffer, which is flushed
+// only with the body: head and URL are shorter than the buffer, and the body is a
+// reader that the transport knows. No hook can stop it from here, but a connection that
+// is closed takes no byte. HTTP/2 calls when it has written the head, without which the
+// body cannot be; its connection has requests of others.
+func (t *track) wroteHeaders() {
+	if !t.withheld.Load() && t.mayStart() {
+		return
+	}
+	t.withheld.Store(true)
+	t.cancel()
+	if secure, ok := t.conn.(*tls.Conn); ok && secure.ConnectionState().NegotiatedProtocol == "h2" {
+		return
+	}
+	t.conn.Close()
+}
+
+func (t *track) gotFirstResponseByte() { t.answered.Store(true) }

@@ -92,7 +92,7 @@ func (s *Sink) Deliver(ctx context.Context, row Row) error {
 		}
 		s.failures.note(ctx, s.log, a)
 		s.log.LogAttrs(ctx, slog.LevelDebug, "attempt failed",
-			slog.String("event_id", row.EventID), slog.Int("attempt", attempts),
+			slog.String("event_id", row.HeaderID), slog.Int("attempt", attempts),
 			slog.String("reason", a.reason), slog.String("err", a.words()))
 		if a.verdict == refused {
 			private := slices.Concat(valuesOf(row.Body), s.secrets)

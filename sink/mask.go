@@ -2,9 +2,7 @@ package sink
 
 import (
 	"bytes"
-	"errors"
 	"html"
-	"io"
 	"net/http"
 	"net/url"
 	"slices"
@@ -60,20 +58,12 @@ func valuesOf(row []byte) []string {
 // excerpt returns the beginning of an answer, at most maxExcerpt bytes of valid UTF-8,
 // without the private values.
 func excerpt(body []byte, private []string) string {
-	cut := len(body) > maxExamined
-	if cut {
-		// The last word may be half a value, which nothing would recognise.
-		body = body[:maxExamined]
-		body = bytes.TrimRightFunc(body, func(r rune) bool { return !unicode.IsSpace(r) })
+	if len(body) > maxExamined {
+		// The last word may be the half of one, which nothing would recognise.
+		body = bytes.TrimRightFunc(bytes.ToValidUTF8(body[:maxExamined], nil), isWord)
 	}
 	text := masked(string(body), private)
-	for len(text) > maxExcerpt {
-		text = text[:maxExcerpt]
-		for !utf8.ValidString(text) {
-			text = text[:len(text)-1]
-		}
-	}
-	return text
+	return strings.ToValidUTF8(text[:min(len(text), maxExcerpt)], "") // the cut may be inside a rune
 }
 
 // masked returns text with the private values masked: as a whole anywhere, and each of
@@ -141,7 +131,7 @@ func masked(text string, private []string) string {
 func eachWord(text []rune, yield func(from, to int)) {
 	start := -1
 	for i, r := range text {
-		if unicode.IsLetter(r) || unicode.IsDigit(r) || unicode.IsMark(r) {
+		if isWord(r) {
 			if start < 0 {
 				start = i
 			}
@@ -156,6 +146,8 @@ func eachWord(text []rune, yield func(from, to int)) {
 		yield(start, len(text))
 	}
 }
+
+func isWord(r rune) bool { return unicode.IsLetter(r) || unicode.IsDigit(r) || unicode.IsMark(r) }
 
 // unescape undoes the escapes of JSON, HTML and URLs wherever they seem to be, and
 // twice, since answers quote answers.
@@ -214,7 +206,7 @@ func requestIDs(header http.Header, body []byte, private []string) []string {
 		candidates = append(candidates, header.Values(name)...)
 	}
 	var members map[string]jsontext.Value
-	if err := json.Unmarshal(body, &members); err == nil || errors.Is(err, io.ErrUnexpectedEOF) {
+	if err := json.Unmarshal(body, &members); err == nil {
 		for _, name := range []string{"request_id", "id", "attempt"} {
 			if value := members[name]; value.Kind() == '"' {
 				id, _ := jsontext.AppendUnquote(nil, value)

@@ -29,8 +29,9 @@ const (
 type Permit interface {
 	// Wait returns nil as soon as attempts may start, or an error once ctx has ended.
 	Wait(ctx context.Context) error
-	// Valid reports whether attempts may start now. It is asked again when the first
-	// byte of a request is about to be written, from another goroutine.
+	// Valid reports whether attempts may start now. It is asked at the start of each,
+	// and again when the first byte of the request is about to be written, from another
+	// goroutine.
 	Valid() bool
 }
 
@@ -169,8 +170,8 @@ func newTransport(cfg Config) *http.Transport {
 		IdleConnTimeout:        30 * time.Second,
 		MaxResponseHeaderBytes: 256 << 10,
 		DisableCompression:     true,
-		// The head of a request stays in this buffer until the body is first read,
-		// where the permit is asked for the last time.
+		// The whole head of a request stays in this buffer until the permit has been
+		// asked for the last time: see track.
 		WriteBufferSize:   headBuffer,
 		ForceAttemptHTTP2: true,
 		HTTP2:             &http.HTTP2Config{SendPingTimeout: 15 * time.Second, PingTimeout: 10 * time.Second},

@@ -87,10 +87,13 @@ func TestWaitsEndTheTestAndSayWhatTheySaw(t *testing.T) {
 			"Dead with 0 members": func(t testing.TB) { c.WaitGroup(t, "g", 2) },
 			"2 brokers at":        func(t testing.TB) { c.waitBrokers(t, 2) },
 			"the cause": func(t testing.TB) {
+				called := false
 				poll(t, "x", func(ctx context.Context) error {
-					if ctx.Err() != nil {
+					if called { // a broker that does not answer any more
+						<-ctx.Done()
 						return ctx.Err()
 					}
+					called = true
 					return errors.New("the cause")
 				})
 			},

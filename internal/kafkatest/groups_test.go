@@ -3,7 +3,9 @@ package kafkatest
 import (
 	"context"
 	"slices"
+	"strings"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/twmb/franz-go/pkg/kadm"
@@ -58,6 +60,22 @@ func TestWaitGroupSeesMembersComeAndGo(t *testing.T) {
 		}
 		second.Close()
 		c.WaitGroup(t, group, 0)
+	})
+}
+
+func TestWaitGroupIsExactAboutTheNumberOfMembers(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c := Start(t, VirtualNetwork())
+		topic, group := UniqueName(t), UniqueName(t)
+		c.CreateTopic(t, topic, 1, nil)
+		join(t, c, group, topic)
+		c.WaitGroup(t, group, 1)
+		for _, members := range []int{0, 2} {
+			got := failure(t, func(t testing.TB) { c.WaitGroup(t, group, members) })
+			if !strings.Contains(got, "Stable with 1 members") {
+				t.Errorf("waiting for %d members failed with %q, want the one that there is", members, got)
+			}
+		}
 	})
 }
 

@@ -53,25 +53,25 @@ func (a *Answer) isPlain() bool {
 	return a.Status == 0 && a.Header == nil && a.Body == "" && a.Delay == 0 && a.Hang == nil && !a.Drop && !a.After
 }
 
-// wait returns when the answer is due, or the cause of ctx's end.
-func (a *Answer) wait(ctx context.Context) error {
+// wait returns true when the answer is due, and false if ctx ended before.
+func (a *Answer) wait(ctx context.Context) bool {
 	if a.Delay > 0 {
 		timer := time.NewTimer(a.Delay)
 		defer timer.Stop()
 		select {
 		case <-timer.C:
 		case <-ctx.Done():
-			return context.Cause(ctx)
+			return false
 		}
 	}
 	if a.Hang != nil {
 		select {
 		case <-a.Hang:
 		case <-ctx.Done():
-			return context.Cause(ctx)
+			return false
 		}
 	}
-	return nil
+	return true
 }
 
 func (a *Answer) write(w http.ResponseWriter, to Attempt) {

@@ -191,7 +191,7 @@ func (r *Receiver) serve(ctx context.Context, e Entry, a *Answer) error {
 			return err
 		}
 	}
-	if err := a.wait(ctx); err != nil {
+	if !a.wait(ctx) {
 		a.Drop = true // the client has gone
 		return nil
 	}

@@ -27,7 +27,7 @@ func Serve(t testing.TB, r *receiver.Receiver) (url string) {
 // that was started here is left.
 func ServeOn(t testing.TB, r *receiver.Receiver, listener net.Listener) (url string) {
 	t.Helper()
-	server := &http.Server{Handler: r} //nolint:gosec // no client but the test
+	server := &http.Server{Handler: r}
 	var served sync.WaitGroup
 	served.Go(func() {
 		if err := server.Serve(listener); !errors.Is(err, http.ErrServerClosed) {

@@ -1,0 +1,97 @@
+# `make help` lists the targets. Go and make are enough for demo, build and test; the race detector also needs a C
+# compiler, test-kafka needs Java 17 and Maven.
+SHELL       := bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+
+VERSION := $(shell git describe --tags --always --dirty 2>/dev/null || echo dev)
+# The race detector needs cgo, and so a C compiler.
+RACE    := $(shell command -v cc gcc clang >/dev/null 2>&1 && [ "$$(go env CGO_ENABLED)" = 1 ] && echo -race)
+
+# What may be set: make test PKG=./sink RUN=Retry
+PKG      := ./...
+RUN      := .
+ONCE     :=
+FUZZTIME := 20s
+# The packages whose tests ask for a Kafka cluster, and the tests to run in them against Apache Kafka.
+KAFKA_PKG = $(shell go list -e -test -f '{{.ImportPath}} {{join .Deps " "}}' ./... | \
+	sed -nE 's#^(\S+)\.test .*signup-sheet/internal/kafkatest( .*|$$)#\1#p')
+
+# Tools have a go.mod of their own, so that they never change what the program is built from. They are built again when
+# their versions or Go's change.
+TOOLS := .tools/$(shell go env GOVERSION).stamp
+
+.PHONY: help
+help: ## This list
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  %-14s %s\n", $$1, $$2}'
+
+.PHONY: demo
+demo: ## See it work, without Kafka or a sheet; ONCE=1000 publishes so many signups, checks every row and ends
+	go run ./cmd/demo $(if $(ONCE),--once $(ONCE))
+
+.PHONY: build
+build: ## The program, static, as bin/signup-sheet
+	CGO_ENABLED=0 go build -trimpath -ldflags '-s -w -X main.version=$(VERSION)' -o bin/signup-sheet ./cmd/signup-sheet
+
+.PHONY: test
+test: ## All tests, on a Kafka in the test's process; RUN=regexp and PKG=./sink choose
+	go test $(RACE) -timeout 10m -run '$(RUN)' $(PKG)
+
+.PHONY: test-kafka
+test-kafka: ## The tests that need Kafka on Apache Kafka: the brokers in KAFKA_BROKERS, else one that is started and stopped
+	test/kafka/with go test $(RACE) -count=1 -p 1 -timeout 15m -run '$(RUN)' $(KAFKA_PKG)
+
+# Go reports "context deadline exceeded" when the time is over at the wrong moment (golang/go#75804, until 1.27): no input failed.
+.PHONY: fuzz
+fuzz: ## Each fuzz target for FUZZTIME (20s)
+	@grep -rnoE --include='*_test.go' '^func Fuzz[A-Za-z0-9_]+' . | while IFS=: read -r file _ func; do \
+		name=$${func#func }; echo "$$name, $(FUZZTIME)"; \
+		out=$$(go test -run '^$$' -fuzz "^$$name\$$" -fuzztime $(FUZZTIME) "$$(dirname "$$file")" 2>&1) && code=0 || code=$$?; \
+		if [ $$code != 0 ] && { grep -q 'Failing input' <<< "$$out" || ! grep -qE '^ +context deadline exceeded' <<< "$$out"; }; then echo "$$out"; exit $$code; fi; \
+		grep -E '^fuzz: elapsed' <<< "$$out" | tail -n 1; \
+	done
+
+.PHONY: lint
+lint: $(TOOLS) ## Format, import tree and all that .golangci.yml asks for
+	.tools/bin/golangci-lint run ./...
+	go mod tidy -diff
+
+.PHONY: fmt
+fmt: $(TOOLS) ## Formats the code
+	.tools/bin/golangci-lint fmt
+
+.PHONY: vuln
+vuln: $(TOOLS) ## Known vulnerabilities that the program can reach; GOVULNDB=URL (https:// or file://) of a mirror where there is no internet
+	@out=$$(.tools/bin/govulncheck $${GOVULNDB:+-db "$$GOVULNDB"} ./cmd/signup-sheet 2>&1) && { echo "$$out"; exit; } || code=$$?; \
+	echo "$$out"; \
+	if grep -q 'fetching vulnerabilities' <<< "$$out"; then \
+		echo 'vuln: NOT CHECKED: the vulnerability database cannot be reached. Set GOVULNDB to a mirror of it.'; \
+	fi; exit $$code
+
+.PHONY: check-binary
+check-binary: ## Nothing that is for tests is in the program
+	@deps=$$(go list -deps ./cmd/signup-sheet); \
+	found=$$(grep -E '^(testing|net/http/httptest|go.uber.org/goleak|signup-sheet/internal|signup-sheet/cmd/demo|github.com/twmb/franz-go)(/|$$)' <<< "$$deps" \
+		| grep -vE '^github.com/twmb/franz-go/pkg/kmsg(/|$$)' || true); \
+	if [ -n "$$found" ]; then echo "cmd/signup-sheet depends on what is for tests:"; echo "$$found"; exit 1; fi; \
+	echo "cmd/signup-sheet: no test dependencies"
+
+# Not in it: vuln, whose answer changes while the code does not.
+.PHONY: check
+check: ## All that CI runs: quick checks first, Apache Kafka last
+	$(MAKE) --no-print-directory check-binary
+	$(MAKE) --no-print-directory lint
+	$(MAKE) --no-print-directory build
+	$(MAKE) --no-print-directory demo ONCE=1000
+	$(MAKE) --no-print-directory fuzz FUZZTIME=5s
+	$(MAKE) --no-print-directory test
+	$(MAKE) --no-print-directory test-kafka
+
+.PHONY: clean
+clean: ## Removes what was built here
+	rm -rf bin .tools
+
+$(TOOLS): tools/go.mod tools/go.sum
+	@echo "building golangci-lint and govulncheck (minutes, the first time)"
+	cd tools && GOFLAGS=-buildvcs=false GOBIN='$(CURDIR)/.tools/bin' go install tool
+	@rm -f .tools/*.stamp; touch $@

@@ -1,0 +1,345 @@
+package sink
+
+import (
+	"bufio"
+	"context"
+	"errors"
+	"io"
+	"log"
+	"net"
+	"net/http"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/twmb/franz-go/pkg/kfake"
+)
+
+func newDiscardLog() *log.Logger { return log.New(io.Discard, "", 0) }
+
+// TestADeadConnectionIsRepeatedOnceByUs: the second request on a connection finds it
+// dying. net/http must not repeat it unseen.
+func TestADeadConnectionIsRepeatedOnceByUs(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var network kfake.VirtualNetwork
+		var requests atomic.Int32
+		serveRaw(t, &network, func(conn net.Conn) {
+			defer conn.Close()
+			in := bufio.NewReader(conn)
+			for range 2 {
+				r, err := http.ReadRequest(in)
+				if err != nil {
+					return
+				}
+				_, _ = io.Copy(io.Discard, r.Body)
+				// The first request on each connection is answered, the second is not.
+				if n := requests.Add(1); n == 2 {
+					return
+				}
+				_, _ = io.WriteString(conn, "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok")
+			}
+		})
+		s := newSink(t, Config{URL: "http://127.0.0.1/", Concurrency: 1, Timeout: time.Second, DialContext: network.DialContext})
+		begin := time.Now()
+		for range 2 {
+			if err := s.Deliver(t.Context(), row("1")); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if time.Since(begin) != 0 {
+			t.Errorf("repeated after %v, want at once", time.Since(begin))
+		}
+		if n := requests.Load(); n != 3 {
+			t.Errorf("the endpoint saw %d requests, want 3", n)
+		}
+		if all := s.metric(t, "signup_sheet_attempts_total"); all != 3 {
+			t.Errorf("%v attempts are counted, want 3", all)
+		}
+		if s.metric(t, "signup_sheet_connection_repeats_total") != 1 || s.metric(t, "signup_sheet_retries_total") != 0 ||
+			s.metric(t, "signup_sheet_attempts_total", "result", "connection_lost") != 1 {
+			t.Error("the repeat is not counted as one")
+		}
+		if f, ok := s.LastFailure(); ok {
+			t.Errorf("counts as a failure: %+v", f)
+		}
+	})
+}
+
+// TestAFreshConnectionThatDiesIsATransientFailure: nothing is repeated at once.
+func TestAFreshConnectionThatDiesIsATransientFailure(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var network kfake.VirtualNetwork
+		var requests atomic.Int32
+		serveRaw(t, &network, func(conn net.Conn) {
+			defer conn.Close()
+			r, err := http.ReadRequest(bufio.NewReader(conn))
+			if err != nil {
+				return
+			}
+			_, _ = io.Copy(io.Discard, r.Body)
+			if requests.Add(1) > 1 {
+				_, _ = io.WriteString(conn, "HTTP/1.1 200 OK\r\nContent-Length: 0\r\nConnection: close\r\n\r\n")
+			}
+		})
+		s := newSink(t, Config{URL: "http://127.0.0.1/", Concurrency: 1, Timeout: time.Second, DialContext: network.DialContext})
+		if err := s.Deliver(t.Context(), row("1")); err != nil {
+			t.Fatal(err)
+		}
+		if s.metric(t, "signup_sheet_connection_repeats_total") != 0 || s.metric(t, "signup_sheet_retries_total") != 1 ||
+			s.metric(t, "signup_sheet_attempts_total", "result", "network") != 1 || requests.Load() != 2 {
+			t.Errorf("%d requests", requests.Load())
+		}
+	})
+}
+
+// TestARestartOfTheEndpointIsNoFailure: all kept connections are dead, and no row meets
+// two of them.
+func TestARestartOfTheEndpointIsNoFailure(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var network kfake.VirtualNetwork
+		var restarted atomic.Bool
+		serveRaw(t, &network, func(conn net.Conn) {
+			defer conn.Close()
+			old := !restarted.Load()
+			in := bufio.NewReader(conn)
+			for {
+				r, err := http.ReadRequest(in)
+				if err != nil || old && restarted.Load() {
+					return
+				}
+				_, _ = io.Copy(io.Discard, r.Body)
+				pause(time.Millisecond)
+				_, _ = io.WriteString(conn, "HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n")
+			}
+		})
+		s := newSink(t, Config{URL: "http://127.0.0.1/", Concurrency: 16, Timeout: time.Second, DialContext: network.DialContext})
+		s.deliver(t.Context(), 16)
+		restarted.Store(true)
+		s.deliver(t.Context(), 8) // while eight connections stay idle, as dead as the others
+		if n := s.metric(t, "signup_sheet_connection_repeats_total"); n < 1 || n > 8 {
+			t.Errorf("%v repeats, want 1 to 8", n)
+		}
+		if n := s.metric(t, "signup_sheet_retries_total"); n != 0 {
+			t.Errorf("%v failures", n)
+		}
+	})
+}
+
+// TestAHangOnAReusedConnectionIsNotRepeatedAtOnce: the endpoint may be working on it.
+func TestAHangOnAReusedConnectionIsNotRepeatedAtOnce(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		e := newEndpoint(t, func(n int, _ http.ResponseWriter, r *http.Request) {
+			if n == 2 {
+				<-r.Context().Done()
+			}
+		})
+		s := e.sink(t)
+		for range 2 {
+			if err := s.Deliver(t.Context(), row("1")); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if s.metric(t, "signup_sheet_connection_repeats_total") != 0 ||
+			s.metric(t, "signup_sheet_attempts_total", "result", "timeout") != 1 {
+			t.Error("not a timeout")
+		}
+	})
+}
+
+func TestNothingIsRepeatedAfterTheEndOfTheContext(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		stop := errors.New("stop")
+		ctx, cancel := context.WithCancelCause(t.Context())
+		e := newEndpoint(t, func(n int, w http.ResponseWriter, _ *http.Request) {
+			if n == 2 {
+				cancel(stop)
+				conn, _, _ := w.(http.Hijacker).Hijack()
+				conn.Close()
+			}
+		})
+		s := e.sink(t)
+		if err := s.Deliver(ctx, row("1")); err != nil {
+			t.Fatal(err)
+		}
+		if err := s.Deliver(ctx, row("2")); err != stop || len(e.requests()) != 2 {
+			t.Errorf("%v after %d requests", err, len(e.requests()))
+		}
+	})
+}
+
+// permit is the right to attempt, given and taken by a test.
+type permit struct {
+	checks func() // called by Valid before it looks
+
+	mu      sync.Mutex
+	valid   bool
+	changed chan struct{} // closed at the next change
+}
+
+func newPermit(valid bool) *permit { return &permit{valid: valid, changed: make(chan struct{})} }
+
+func (p *permit) set(valid bool) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.valid = valid
+	close(p.changed)
+	p.changed = make(chan struct{})
+}
+
+func (p *permit) now() (bool, <-chan struct{}) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.valid, p.changed
+}
+
+func (p *permit) Wait(ctx context.Context) error {
+	for {
+		valid, changed := p.now()
+		if valid {
+			return nil
+		}
+		select {
+		case <-changed:
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+	}
+}
+
+func (p *permit) Valid() bool {
+	if p.checks != nil {
+		p.checks()
+	}
+	valid, _ := p.now()
+	return valid
+}
+
+func TestNoAttemptStartsWithoutAPermitAndThatIsNoHold(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		e := newEndpoint(t, always(http.StatusOK))
+		p := newPermit(false)
+		s := e.sink(t, func(c *Config) { c.Permit = p })
+		done := make(chan []error)
+		go func() { done <- s.deliver(t.Context(), 100) }()
+		pause(time.Minute)
+		if _, held := s.Hold(); len(e.requests()) != 0 || held || s.InFlight() != 0 || e.conns != 0 {
+			t.Errorf("%d requests, hold %v, %d in flight", len(e.requests()), held, s.InFlight())
+		}
+		p.set(true)
+		if err := errors.Join(<-done...); err != nil || len(e.requests()) != 100 {
+			t.Errorf("%v after %d requests", err, len(e.requests()))
+		}
+	})
+}
+
+// TestNothingReachesTheWireOnceThePermitRanOut: it runs out before the attempt, while the
+// connection is made, or at the last moment before the first byte.
+func TestNothingReachesTheWireOnceThePermitRanOut(t *testing.T) {
+	for _, reused := range []bool{false, true} {
+		for turn := int32(1); turn <= 3; turn++ {
+			synctest.Test(t, func(t *testing.T) {
+				var network kfake.VirtualNetwork
+				var received, requests atomic.Int64
+				serveRaw(t, &network, func(conn net.Conn) {
+					defer conn.Close()
+					in := bufio.NewReader(&countingReader{conn, &received})
+					for {
+						r, err := http.ReadRequest(in)
+						if err != nil {
+							return
+						}
+						_, _ = io.Copy(io.Discard, r.Body)
+						requests.Add(1)
+						_, _ = io.WriteString(conn, "HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n")
+					}
+				})
+				p := newPermit(true)
+				s := newSink(t, Config{
+					URL: "http://127.0.0.1/", Concurrency: 1, Timeout: time.Second, Permit: p, DialContext: network.DialContext,
+				})
+				if reused {
+					if err := s.Deliver(t.Context(), row("0")); err != nil {
+						t.Fatal(err)
+					}
+				}
+				before, sent := received.Load(), requests.Load()
+				var checks atomic.Int32
+				p.checks = func() {
+					if checks.Add(1) == turn { // 1: the start; 2: the connection is there; 3: the head is in the buffer
+						p.set(false)
+					}
+				}
+				done := make(chan error, 1)
+				go func() { done <- s.Deliver(t.Context(), row("1")) }()
+				pause(time.Minute)
+				if checks.Load() < turn || received.Load() != before {
+					t.Errorf("%d bytes on the wire after %d checks", received.Load()-before, checks.Load())
+				}
+				if s.InFlight() != 0 || s.metric(t, "signup_sheet_attempts_total") != float64(sent) {
+					t.Error("counts as an attempt")
+				}
+				if _, failed := s.LastFailure(); failed {
+					t.Error("counts as a failure")
+				}
+				p.set(true)
+				if err := <-done; err != nil || requests.Load() != sent+1 {
+					t.Errorf("%v after %d requests", err, requests.Load()-sent)
+				}
+			})
+		}
+	}
+}
+
+// TestNothingReachesTheWireAfterTheEndOfTheContext: it ends while a connection is made.
+func TestNothingReachesTheWireAfterTheEndOfTheContext(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		stop := errors.New("stop")
+		ctx, cancel := context.WithCancelCause(t.Context())
+		e := newEndpoint(t, always(http.StatusOK))
+		s := e.sink(t, func(c *Config) {
+			c.DialContext = func(ctx context.Context, network, addr string) (net.Conn, error) {
+				cancel(stop)
+				return e.DialContext(ctx, network, addr)
+			}
+		})
+		if err := s.Deliver(ctx, row("1")); err != stop || len(e.requests()) != 0 {
+			t.Errorf("%v after %d requests", err, len(e.requests()))
+		}
+	})
+}
+
+type countingReader struct {
+	io.Reader
+	n *atomic.Int64
+}
+
+func (c *countingReader) Read(p []byte) (int, error) {
+	n, err := c.Reader.Read(p)
+	c.n.Add(int64(n))
+	return n, err
+}
+
+// serveRaw accepts connections and hands them to handle.
+func serveRaw(t *testing.T, network *kfake.VirtualNetwork, handle func(net.Conn)) {
+	t.Helper()
+	listener, err := network.Listen("tcp", "127.0.0.1:80")
+	if err != nil {
+		t.Fatal(err)
+	}
+	var running sync.WaitGroup
+	running.Go(func() {
+		for {
+			conn, err := listener.Accept()
+			if err != nil {
+				return
+			}
+			running.Go(func() { handle(conn) })
+		}
+	})
+	t.Cleanup(func() {
+		listener.Close()
+		running.Wait()
+	})
+}

@@ -1,0 +1,363 @@
+package sink
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"net/http"
+	"slices"
+	"strings"
+	"sync"
+	"syscall"
+	"testing"
+	"testing/synctest"
+	"time"
+)
+
+// TestHoldProbesWithOneRowAtATime: 64 rows, an endpoint that says 401 for ten minutes.
+func TestHoldProbesWithOneRowAtATime(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		begin := time.Now()
+		const outage = 10 * time.Minute
+		e := newEndpoint(t, func(_ int, w http.ResponseWriter, _ *http.Request) {
+			pause(20 * time.Millisecond)
+			if time.Since(begin) < outage {
+				w.WriteHeader(http.StatusUnauthorized)
+			}
+		})
+		s := e.sink(t)
+		done := make(chan []error)
+		go func() { done <- s.deliver(t.Context(), 64) }()
+		pause(outage / 2)
+		if h, ok := s.Hold(); !ok || h.Reason != reasonUnauthorised || h.Since.Sub(begin) != 20*time.Millisecond ||
+			time.Until(h.NextProbe) > maxProbeWait {
+			t.Errorf("hold %+v %v", h, ok)
+		}
+		if s.InFlight() != 0 {
+			t.Errorf("%d rows wait in a slot", s.InFlight())
+		}
+		if s.metric(t, "signup_sheet_hold", "reason", reasonUnauthorised) != 1 || s.metric(t, "signup_sheet_hold") != 1 {
+			t.Error("the gauge does not show the hold")
+		}
+		if err := errors.Join(<-done...); err != nil {
+			t.Fatal(err)
+		}
+		if took := time.Since(begin); took > outage+31*time.Second {
+			t.Errorf("recovered after %v", took-outage)
+		}
+		if _, ok := s.Hold(); ok || s.metric(t, "signup_sheet_hold") != 0 {
+			t.Error("the hold did not end")
+		}
+
+		seen := e.requests()
+		probes := seen[64 : slices.IndexFunc(seen, func(r request) bool { return r.at.Sub(begin) >= outage })+1]
+		if len(probes) < 20 || len(probes) > 45 {
+			t.Errorf("%d probes", len(probes))
+		}
+		for i, last := range probes[:len(probes)-1] {
+			next := probes[i+1]
+			if gap := next.at.Sub(last.at) - 20*time.Millisecond; gap < time.Second || gap > maxProbeWait {
+				t.Errorf("probe %d came %v after the last", i+1, gap)
+			}
+			if next.id == last.id {
+				t.Errorf("row %s probed twice running", next.id)
+			}
+		}
+		if n := strings.Count(s.logs.String(), "level=ERROR"); n < 2 || n > 12 {
+			t.Errorf("%d error lines in ten minutes", n)
+		}
+		if n := strings.Count(s.logs.String(), "hold ended"); n != 1 {
+			t.Errorf("%d lines say that the hold ended", n)
+		}
+	})
+}
+
+// TestRateLimitPausesEverybody is hazard 15.
+func TestRateLimitPausesEverybody(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		begin := time.Now()
+		e := newEndpoint(t, func(_ int, w http.ResponseWriter, _ *http.Request) {
+			pause(20 * time.Millisecond)
+			if time.Since(begin) < 8*time.Second {
+				w.Header().Set("Retry-After", "8")
+				w.WriteHeader(http.StatusTooManyRequests)
+			}
+		})
+		s := e.sink(t)
+		if err := errors.Join(s.deliver(t.Context(), 640)...); err != nil {
+			t.Fatal(err)
+		}
+		var inside, within int
+		for _, r := range e.requests()[64:] {
+			switch at := r.at.Sub(begin); {
+			case at < 8*time.Second:
+				inside++
+			case at < 9*time.Second:
+				within++
+			}
+		}
+		if inside != 0 || within < 576 {
+			t.Errorf("%d attempts inside the pause, %d within a second of its end", inside, within)
+		}
+		if s.metric(t, "signup_sheet_holds_total") != 1 {
+			t.Error("more than one pause")
+		}
+	})
+}
+
+func TestRetryAfterOnAnyFailureIsAMinimumForAll(t *testing.T) {
+	for _, status := range []int{301, 401, 404, 408, 425, 429, 500, 503} {
+		for _, form := range []func(time.Time) string{
+			func(time.Time) string { return "40" },
+			func(now time.Time) string { return now.Add(40 * time.Second).UTC().Format(http.TimeFormat) },
+		} {
+			synctest.Test(t, func(t *testing.T) {
+				e := newEndpoint(t, func(n int, w http.ResponseWriter, _ *http.Request) {
+					if n == 1 {
+						w.Header().Set("Retry-After", form(time.Now()))
+						w.WriteHeader(status)
+					}
+				})
+				s := e.sink(t, func(c *Config) { c.Concurrency = 1 })
+				begin := time.Now()
+				s.deliver(t.Context(), 5)
+				for i, r := range e.requests()[1:] {
+					if after := r.at.Sub(begin); after < 40*time.Second || after > 41*time.Second {
+						t.Errorf("%d: attempt %d after %v", status, i+2, after)
+					}
+				}
+			})
+		}
+	}
+}
+
+func TestAnAnswerUnderWayCanOnlyLengthenAPause(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		e := newEndpoint(t, func(n int, w http.ResponseWriter, _ *http.Request) {
+			switch n {
+			case 1:
+				w.Header().Set("Retry-After", "4")
+				pause(100 * time.Millisecond)
+				w.WriteHeader(http.StatusTooManyRequests)
+			case 2:
+				pause(200 * time.Millisecond) // accepted
+			case 3:
+				w.Header().Set("Retry-After", "9")
+				pause(300 * time.Millisecond)
+				w.WriteHeader(http.StatusServiceUnavailable)
+			case 4:
+				w.Header().Set("Retry-After", "1")
+				pause(400 * time.Millisecond)
+				w.WriteHeader(http.StatusTooManyRequests)
+			}
+		})
+		s := e.sink(t)
+		begin := time.Now()
+		s.deliver(t.Context(), 4)
+		if at := e.requests()[4].at.Sub(begin); at != 9300*time.Millisecond {
+			t.Errorf("next attempt after %v", at)
+		}
+	})
+}
+
+func TestAnAnswerOlderThanTheOpeningDoesNotClose(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		e := newEndpoint(t, func(n int, w http.ResponseWriter, _ *http.Request) {
+			switch n {
+			case 1:
+				pause(4 * time.Second)
+				w.WriteHeader(http.StatusForbidden)
+			case 2:
+				w.WriteHeader(http.StatusForbidden)
+			}
+		})
+		s := e.sink(t)
+		if err := errors.Join(s.deliver(t.Context(), 2)...); err != nil {
+			t.Fatal(err)
+		}
+		if got := s.metric(t, "signup_sheet_holds_total"); got != 1 {
+			t.Errorf("%v holds", got)
+		}
+	})
+}
+
+func TestARefusedProbeOpensTheGate(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		e := newEndpoint(t, func(n int, w http.ResponseWriter, r *http.Request) {
+			if n == 1 {
+				w.WriteHeader(http.StatusNotFound)
+			} else {
+				w.WriteHeader(http.StatusUnprocessableEntity)
+			}
+		})
+		s := e.sink(t)
+		err := s.Deliver(t.Context(), row("1"))
+		if r, ok := errors.AsType[*Refused](err); !ok || r.Attempts != 2 || time.Since(r.FirstFailure) != time.Second {
+			t.Errorf("%v: %+v", err, r)
+		}
+		if _, ok := s.Hold(); ok {
+			t.Error("still held")
+		}
+	})
+}
+
+// TestTheProbeIsHandedOn: the row that would probe, and the row that does, go away.
+func TestTheProbeIsHandedOn(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		e := newEndpoint(t, func(n int, w http.ResponseWriter, _ *http.Request) {
+			if n == 1 {
+				w.WriteHeader(http.StatusNotFound)
+			}
+		})
+		s := e.sink(t)
+		begin := time.Now()
+		var running sync.WaitGroup
+		first, leave := context.WithCancel(t.Context())
+		running.Go(func() { _ = s.Deliver(first, row("first")) })
+		synctest.Wait() // held
+		running.Go(func() {
+			if err := s.Deliver(t.Context(), row("second")); err != nil {
+				t.Error(err)
+			}
+		})
+		synctest.Wait()
+		leave()
+		running.Wait()
+		seen := e.requests()
+		if len(seen) != 2 || seen[1].id != "second" || seen[1].at.Sub(begin) != time.Second {
+			t.Errorf("%+v", seen)
+		}
+	})
+}
+
+// TestNoWakeUpIsLost: rows come and go at random while the gate opens and closes.
+func TestNoWakeUpIsLost(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		e := newEndpoint(t, func(n int, w http.ResponseWriter, _ *http.Request) {
+			pause(time.Duration(n%7) * 100 * time.Millisecond)
+			w.WriteHeader([]int{200, 404, 503, 200, 429, 200, 422, 200, 200}[n%9])
+		})
+		s := e.sink(t, func(c *Config) { c.Concurrency = 3; c.Waiting = func(int) {} })
+		var running sync.WaitGroup
+		for i := range 200 {
+			running.Go(func() {
+				ctx := t.Context()
+				if i%3 == 0 {
+					var cancel context.CancelFunc
+					ctx, cancel = context.WithTimeout(ctx, time.Duration(i)*37*time.Millisecond)
+					defer cancel()
+				}
+				err := s.Deliver(ctx, row(fmt.Sprint(i)))
+				if _, ok := errors.AsType[*Refused](err); err != nil && !ok && i%3 != 0 {
+					t.Error(err)
+				}
+			})
+		}
+		running.Wait()
+		if s.InFlight() != 0 || e.most > 3 {
+			t.Errorf("%d slots are not free, %d requests at once", s.InFlight(), e.most)
+		}
+	})
+}
+
+// TestOneRejectedRowDoesNotStopTheOthers: a firewall that answers 403 to one row.
+func TestOneRejectedRowDoesNotStopTheOthers(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		e := newEndpoint(t, func(_ int, w http.ResponseWriter, r *http.Request) {
+			pause(20 * time.Millisecond)
+			if r.Header.Get("Idempotency-Key") == "bad" {
+				w.WriteHeader(http.StatusForbidden)
+			}
+		})
+		s := e.sink(t, func(c *Config) { c.Concurrency = 4 })
+		ctx, cancel := context.WithCancel(t.Context())
+		var running sync.WaitGroup
+		running.Go(func() { _ = s.Deliver(ctx, row("bad")) })
+		begin := time.Now()
+		s.deliver(t.Context(), 10_000) // 50 s at full speed
+		if took := time.Since(begin); took > 75*time.Second {
+			t.Errorf("took %v", took)
+		}
+		cancel()
+		running.Wait()
+	})
+}
+
+// TestAnOutageIsWaitedOut: ten minutes each, then everything is delivered.
+func TestAnOutageIsWaitedOut(t *testing.T) {
+	const outage = 10 * time.Minute
+	for name, within := range map[string]time.Duration{
+		"503": time.Minute, "401": 31 * time.Second, "404": 31 * time.Second, "301": 31 * time.Second,
+		"hang": time.Minute + 5*time.Second, "refused": time.Minute, "no such host": 31 * time.Second,
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				begin := time.Now()
+				down := func() bool { return time.Since(begin) < outage }
+				var status int
+				_, _ = fmt.Sscan(name, &status)
+				e := newEndpoint(t, func(_ int, w http.ResponseWriter, r *http.Request) {
+					switch {
+					case !down():
+					case status != 0:
+						w.WriteHeader(status)
+					case name == "hang":
+						<-r.Context().Done()
+					}
+				})
+				waiting := 0
+				var mu sync.Mutex
+				s := e.sink(t, func(c *Config) {
+					c.Waiting = func(delta int) {
+						mu.Lock()
+						defer mu.Unlock()
+						waiting += delta
+					}
+					c.DialContext = func(ctx context.Context, network, addr string) (net.Conn, error) {
+						if down() && name == "refused" {
+							return nil, &net.OpError{Op: "dial", Err: syscall.ECONNREFUSED}
+						}
+						if down() && name == "no such host" {
+							return nil, &net.DNSError{Err: "no such host", Name: "s3cret", IsNotFound: true}
+						}
+						return e.DialContext(ctx, network, addr)
+					}
+				})
+				if err := errors.Join(s.deliver(t.Context(), 64)...); err != nil {
+					t.Fatal(err)
+				}
+				if late := time.Since(begin) - outage; late < 0 || late > within+time.Second {
+					t.Errorf("delivered %v after the outage", late)
+				}
+				if waiting != 0 {
+					t.Errorf("%d rows are still said to wait", waiting)
+				}
+				if !strings.Contains(s.logs.String(), "remedy=") {
+					t.Error("no log line says what to do")
+				}
+			})
+		})
+	}
+}
+
+func TestProbeWaitsStayInTheirBounds(t *testing.T) {
+	for probes := range 40 {
+		low, high := time.Second, maxProbeWait
+		if probes < 5 {
+			high = time.Second << probes
+		}
+		low = max(low, high/2)
+		for range 200 {
+			if d := probeWait(probes, 0); d < low || d > high {
+				t.Fatalf("after %d probes %v, want %v to %v", probes, d, low, high)
+			}
+		}
+	}
+	if d := probeWait(9, time.Millisecond); d != time.Second {
+		t.Errorf("asked for 1ms: %v", d)
+	}
+	if d := probeWait(0, maxRetryAfter); d != maxRetryAfter {
+		t.Errorf("asked for %v: %v", maxRetryAfter, d)
+	}
+}
