@@ -44,6 +44,8 @@ type fetchPartition struct {
 }
 
 // ApiKey implements protocol.Message.
+//
+//nolint:revive,staticcheck // the interface's name
 func (*fetchResponse) ApiKey() protocol.ApiKey { return protocol.Fetch }
 
 // kafka-go keeps its table of message types in a global that every connection

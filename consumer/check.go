@@ -44,11 +44,12 @@ func (c *Consumer) check(ctx context.Context) error {
 // there.
 func (c *Consumer) exists(ctx context.Context, k *cluster, setting, topic string) error {
 	began, said := time.Now(), time.Time{}
-	for pause := 250 * time.Millisecond; ; pause = min(2*pause, 5*time.Second) {
+	for pause := 250 * time.Millisecond; ctx.Err() == nil; pause = min(2*pause, 5*time.Second) {
 		_, err := k.topic(ctx, topic)
 		switch {
-		case err == nil, ctx.Err() != nil:
+		case err == nil:
 			return nil
+		case ctx.Err() != nil:
 		case errors.Is(err, kafka.UnknownTopicOrPartition):
 			if time.Since(began) >= topicPatience {
 				return &SetupError{setting, fmt.Sprintf("topic %q does not exist", topic), "create it, or correct the setting"}
@@ -64,9 +65,9 @@ func (c *Consumer) exists(ctx context.Context, k *cluster, setting, topic string
 		select {
 		case <-time.After(pause):
 		case <-ctx.Done():
-			return nil
 		}
 	}
+	return context.Cause(ctx)
 }
 
 // keeps reports whether the dead-letter topic keeps what is written to it. A
@@ -74,13 +75,10 @@ func (c *Consumer) exists(ctx context.Context, k *cluster, setting, topic string
 // without a key.
 func (c *Consumer) keeps(ctx context.Context) error {
 	policy, err := c.letters.topicConfig(ctx, c.cfg.DeadLetterTopic, "cleanup.policy")
-	if err != nil {
-		if ctx.Err() == nil {
-			c.log.Warn("cannot check the dead-letter topic's cleanup.policy, which must be delete", "topic", c.cfg.DeadLetterTopic, "err", err)
-		}
-		return nil
-	}
-	if strings.Contains(policy, "compact") {
+	switch {
+	case err != nil && ctx.Err() == nil:
+		c.log.Warn("cannot check the dead-letter topic's cleanup.policy, which must be delete", "topic", c.cfg.DeadLetterTopic, "err", err)
+	case strings.Contains(policy, "compact"):
 		return &SetupError{
 			"dead_letter.topic",
 			fmt.Sprintf("topic %q has cleanup.policy=%s, which removes earlier dead letters of a key and rejects records without a key", c.cfg.DeadLetterTopic, policy),

@@ -201,10 +201,8 @@ func (c *committer) probe(ctx context.Context, timeout time.Duration) error {
 	slices.Sort(partitions)
 	ctx, cancel := context.WithTimeout(ctx, timeout)
 	defer cancel()
-	got, err := c.cluster.committed(ctx, c.cfg.Group, c.cfg.Topic, partitions)
-	if err != nil {
-		return nil //nolint:nilerr // the commit itself will say what is wrong
-	}
+	// If it cannot be asked, the commit itself will say what is wrong.
+	got, _ := c.cluster.committed(ctx, c.cfg.Group, c.cfg.Topic, partitions)
 	for p, pos := range got {
 		if pos.offset == noOffset {
 			return fmt.Errorf("%w: the committed offset of partition %d is gone", errLogReplaced, p)

@@ -39,15 +39,11 @@ func (c *Consumer) member(ctx context.Context) error {
 
 	c.setState("joining", false)
 	faults := 0
-	for {
+	for ctx.Err() == nil {
 		gen, err := group.Next(ctx)
-		if ctx.Err() != nil {
-			leave(nil)
-			return nil
-		}
 		if err != nil {
 			// The group tries again by itself. Being asked to join anew is no fault.
-			if !errors.Is(err, kafka.RebalanceInProgress) {
+			if ctx.Err() == nil && !errors.Is(err, kafka.RebalanceInProgress) {
 				if faults++; faults == 1 || faults%30 == 0 {
 					c.log.Warn("cannot join the group: trying again", "group", c.cfg.Group, "err", explain(err))
 				}
@@ -68,6 +64,8 @@ func (c *Consumer) member(ctx context.Context) error {
 		c.setState("rebalancing", true)
 		close(release) // ends the generation; the group joins the next one
 	}
+	leave(nil)
+	return nil
 }
 
 // generation runs the session of one generation until the group rebalances, the

@@ -1,6 +1,8 @@
 package consumer
 
 import (
+	"slices"
+
 	"github.com/prometheus/client_golang/prometheus"
 )
 
@@ -65,55 +67,55 @@ func newMetrics(reg prometheus.Registerer) *metrics {
 // gauges are read from the status at each scrape, so that both always agree.
 type gauges struct {
 	status                                     func() Status
-	window, bytes, lag, age, hold, ready, busy *prometheus.Desc
+	window, bytes, lag, age, hold, ready, busy *prometheus.GaugeVec
 }
 
 func newGauges(status func() Status) *gauges {
-	desc := func(name, help string, labels ...string) *prometheus.Desc {
-		return prometheus.NewDesc("signup_sheet_"+name, help, labels, nil)
+	vec := func(name, help string, labels ...string) *prometheus.GaugeVec {
+		return prometheus.NewGaugeVec(prometheus.GaugeOpts{Name: "signup_sheet_" + name, Help: help}, labels)
 	}
 	return &gauges{
 		status: status,
-		window: desc("window_records", "Records taken and not yet settled.", "partition"),
-		bytes:  desc("window_bytes", "Memory of the records taken and not yet settled.", "partition"),
-		lag:    desc("lag_records", "Offsets from the watermark to the end of the log.", "partition"),
-		age:    desc("oldest_unsettled_seconds", "Since the oldest unsettled record was taken.", "partition"),
-		hold:   desc("consumer_hold", "1 while everything waits for the reason.", "reason"),
-		ready:  desc("deliveries_queued", "Records that could be delivered now and wait for their turn."),
-		busy:   desc("deliveries_in_progress", "Records under way between decoding and their settlement."),
+		window: vec("window_records", "Records taken and not yet settled.", "partition"),
+		bytes:  vec("window_bytes", "Memory of the records taken and not yet settled.", "partition"),
+		lag:    vec("lag_records", "Offsets from the watermark to the end of the log.", "partition"),
+		age:    vec("oldest_unsettled_seconds", "Since the oldest unsettled record was taken.", "partition"),
+		hold:   vec("consumer_hold", "1 while everything waits for the reason.", "reason"),
+		ready:  vec("deliveries_queued", "Records that could be delivered now and wait for their turn."),
+		busy:   vec("deliveries_in_progress", "Records under way between decoding and their settlement."),
 	}
+}
+
+func (g *gauges) all() []*prometheus.GaugeVec {
+	return []*prometheus.GaugeVec{g.window, g.bytes, g.lag, g.age, g.hold, g.ready, g.busy}
 }
 
 // Describe implements prometheus.Collector.
 func (g *gauges) Describe(ch chan<- *prometheus.Desc) {
-	for _, d := range []*prometheus.Desc{g.window, g.bytes, g.lag, g.age, g.hold, g.ready, g.busy} {
-		ch <- d
+	for _, v := range g.all() {
+		v.Describe(ch)
 	}
 }
 
 // Collect implements prometheus.Collector.
 func (g *gauges) Collect(ch chan<- prometheus.Metric) {
-	gauge := func(d *prometheus.Desc, v float64, labels ...string) {
-		ch <- prometheus.MustNewConstMetric(d, prometheus.GaugeValue, v, labels...)
-	}
+	now := newGauges(nil) // of its own, so that partitions that went to others are gone
 	s := g.status()
 	for _, p := range s.Partitions {
-		gauge(g.window, float64(p.Unsettled), p.label())
-		gauge(g.bytes, float64(p.Bytes), p.label())
-		gauge(g.age, p.OldestSeconds, p.label())
+		now.window.WithLabelValues(p.label()).Set(float64(p.Unsettled))
+		now.bytes.WithLabelValues(p.label()).Set(float64(p.Bytes))
+		now.age.WithLabelValues(p.label()).Set(p.OldestSeconds)
 		if p.Lag >= 0 {
-			gauge(g.lag, float64(p.Lag), p.label())
+			now.lag.WithLabelValues(p.label()).Set(float64(p.Lag))
 		}
 	}
-	held := map[string]float64{holdLease: 0, holdDeadLetter: 0}
-	for _, h := range s.Holds {
-		if _, own := held[h.Reason]; own {
-			held[h.Reason] = 1
-		}
+	for _, reason := range []string{holdLease, holdDeadLetter} {
+		held := slices.ContainsFunc(s.Holds, func(h Hold) bool { return h.Reason == reason })
+		now.hold.WithLabelValues(reason).Set(map[bool]float64{true: 1}[held])
 	}
-	for reason, v := range held {
-		gauge(g.hold, v, reason)
+	now.ready.WithLabelValues().Set(float64(s.Queued))
+	now.busy.WithLabelValues().Set(float64(s.InProgress))
+	for _, v := range now.all() {
+		v.Collect(ch)
 	}
-	gauge(g.ready, float64(s.Queued))
-	gauge(g.busy, float64(s.InProgress))
 }

@@ -15,7 +15,7 @@ const maxWaiting = 1024
 // number of attempts is not the pool's business but the sink's.
 type pool struct {
 	limit int
-	work  func(*entry)
+	work  func(*entry) // set before the first submit
 
 	mu       sync.Mutex
 	wake     *sync.Cond // work for an idle worker, or stopped
@@ -34,8 +34,8 @@ type worker struct {
 	since time.Time
 }
 
-func newPool(limit int, work func(*entry)) *pool {
-	p := &pool{limit: limit, work: work, workers: map[*worker]struct{}{}}
+func newPool(limit int) *pool {
+	p := &pool{limit: limit, workers: map[*worker]struct{}{}}
 	p.wake = sync.NewCond(&p.mu)
 	return p
 }

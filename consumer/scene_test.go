@@ -7,7 +7,6 @@ import (
 	"encoding/json"
 	"fmt"
 	"log/slog"
-	"net"
 	"slices"
 	"strings"
 	"sync"
@@ -19,7 +18,6 @@ import (
 	"go.uber.org/goleak"
 
 	"signup-sheet/consumer"
-	"signup-sheet/consumer/signup"
 	"signup-sheet/internal/kafkatest"
 	"signup-sheet/internal/receiver"
 	"signup-sheet/internal/receiver/receivertest"
@@ -99,7 +97,7 @@ func (s *scene) join(t *testing.T, tweaks ...func(*consumer.Config)) *member {
 	for _, tweak := range tweaks {
 		tweak(&cfg)
 	}
-	m := &member{reg: prometheus.NewRegistry(), log: &logBook{t: t}, done: make(chan struct{})}
+	m := &member{reg: prometheus.NewRegistry(), log: &logBook{}, done: make(chan struct{})}
 	var err error
 	if m.Consumer, err = consumer.New(cfg, m.reg, slog.New(slog.NewTextHandler(m.log, &slog.HandlerOptions{Level: slog.LevelDebug}))); err != nil {
 		t.Fatal(err)
@@ -273,19 +271,8 @@ func (s *scene) judge(t *testing.T, records []*kgo.Record, duplicates int) {
 	}
 }
 
-// only is a behaviour for some attempts; others are accepted.
-func only(which func(receiver.Attempt) bool, answer receiver.Answer) receiver.Behaviour {
-	return func(_ context.Context, a receiver.Attempt) receiver.Answer {
-		if which(a) {
-			return answer
-		}
-		return receiver.Answer{}
-	}
-}
-
 // logBook keeps what a member logs.
 type logBook struct {
-	t  *testing.T
 	mu sync.Mutex
 	b  bytes.Buffer
 }
@@ -308,5 +295,3 @@ func (l *logBook) tail(lines int) string {
 	all := strings.Split(l.String(), "\n")
 	return strings.Join(all[max(0, len(all)-lines):], "\n")
 }
-
-var _ = []any{net.IPv4, signup.Limits{}}

@@ -27,10 +27,9 @@ type session struct {
 	pool       *pool
 	log        *slog.Logger
 
-	deliveries context.Context // ends when nothing new may begin
-	stopOnce   sync.Once
-	stopped    chan struct{} // closed by stop
-	reason     error         // why; set before stopped is closed
+	stopOnce sync.Once
+	stopped  chan struct{} // closed by stop
+	reason   error         // why; set before stopped is closed
 }
 
 // Why a session is stopped from outside.
@@ -47,7 +46,7 @@ func (c *Consumer) newSession(generation int32, member string, windows map[int32
 		stopped: make(chan struct{}),
 	}
 	// Some rows are prepared while as many are attempted.
-	s.pool = newPool(2*c.cfg.Sink.Concurrency, s.process)
+	s.pool = newPool(2 * c.cfg.Sink.Concurrency)
 	s.fetcher = &fetcher{
 		cfg: c.cfg, cluster: c.data, windows: windows,
 		share:   c.cfg.WindowBytes / int64(max(1, len(windows))),
@@ -85,7 +84,7 @@ func (s *session) run(ctx context.Context) error {
 	defer stopDeliveries(nil)
 	defer stopFetching()
 	defer stopCommitting()
-	s.deliveries = deliveries
+	s.pool.work = func(e *entry) { s.process(deliveries, e) } // before anything is submitted
 
 	var fetched, committed sync.WaitGroup
 	committed.Go(func() { s.committer.run(committing) })
@@ -131,8 +130,8 @@ func (s *session) lost() bool {
 }
 
 // process takes one record down its road, and settles it if it came to an end.
-func (s *session) process(e *entry) {
-	err := s.c.road(s.deliveries, e)
+func (s *session) process(ctx context.Context, e *entry) {
+	err := s.c.road(ctx, e)
 	if err != nil {
 		return // stopped: the next session begins with it
 	}
