@@ -76,7 +76,7 @@ func TestASecondDeadLetterIsNoticedAfterTheFirstIsSettled(t *testing.T) {
 	l.deadLetter(letter(2, "validate"))
 	l.settle(accepted, offsets{1: 4})
 	l.deadLetter(letter(2, "validate"))
-	if problems := l.problems(); len(problems) != 1 {
+	if problems := l.problems(); len(problems) != 1 || !strings.Contains(problems[0], "twice") {
 		t.Errorf("problems %q", problems)
 	}
 	counts := l.counts()

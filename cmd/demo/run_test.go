@@ -108,7 +108,7 @@ func TestAConsumerThatDoesNotEndWellIsAFailure(t *testing.T) {
 	}
 	wrapped := filepath.Join(dir, "wrapped")
 	script := fmt.Sprintf("#!%s\ntrap 'kill $!; wait $!; exit 7' TERM\n'%s' \"$@\" &\nwait $!\n", shell, program)
-	if err := os.WriteFile(wrapped, []byte(script), 0o700); err != nil { //nolint:gosec // must be executable
+	if err := os.WriteFile(wrapped, []byte(script), 0o700); err != nil {
 		t.Fatal(err)
 	}
 	ctx, cancel := context.WithCancelCause(t.Context())
