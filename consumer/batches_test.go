@@ -18,29 +18,30 @@ import (
 
 // Hazard 9: what was compressed by any codec is delivered.
 func TestRecordsOfEveryCodecAreDelivered(t *testing.T) {
-	s := set(t, 1)
-	var records []*kgo.Record
-	for name, codec := range map[string]kgo.CompressionCodec{
-		"none": kgo.NoCompression(), "gzip": kgo.GzipCompression(), "snappy": kgo.SnappyCompression(), "lz4": kgo.Lz4Compression(), "zstd": kgo.ZstdCompression(),
-	} {
-		c := s.Client(t, kgo.ProducerBatchCompression(codec), kgo.RecordPartitioner(kgo.ManualPartitioner()), kgo.ProducerLinger(10*time.Millisecond))
-		batch := s.signups(name, 100, 10)
-		for _, r := range batch {
-			r.Topic = s.topic
+	play(t, 1, func(t *testing.T, s *scene) {
+		var records []*kgo.Record
+		for name, codec := range map[string]kgo.CompressionCodec{
+			"none": kgo.NoCompression(), "gzip": kgo.GzipCompression(), "snappy": kgo.SnappyCompression(), "lz4": kgo.Lz4Compression(), "zstd": kgo.ZstdCompression(),
+		} {
+			c := s.Client(t, kgo.ProducerBatchCompression(codec), kgo.RecordPartitioner(kgo.ManualPartitioner()), kgo.ProducerLinger(10*time.Millisecond))
+			batch := s.signups(name, 100, 10)
+			for _, r := range batch {
+				r.Topic = s.topic
+			}
+			if err := c.ProduceSync(t.Context(), batch...).FirstErr(); err != nil {
+				t.Fatalf("%s: %v", name, err)
+			}
+			if got := s.codecAt(t, batch[0].Offset); got != name {
+				t.Fatalf("the batch of %s is stored as %s", name, got)
+			}
+			records = append(records, batch...)
 		}
-		if err := c.ProduceSync(t.Context(), batch...).FirstErr(); err != nil {
-			t.Fatalf("%s: %v", name, err)
-		}
-		if got := s.codecAt(t, batch[0].Offset); got != name {
-			t.Fatalf("the batch of %s is stored as %s", name, got)
-		}
-		records = append(records, batch...)
-	}
-	m := s.join(t)
-	s.delivered(t, 500)
-	s.committed(t, 500)
-	m.leave(t)
-	s.judge(t, records, 0)
+		m := s.join(t)
+		s.delivered(t, 500)
+		s.committed(t, 500)
+		m.leave(t)
+		s.judge(t, records, 0)
+	})
 }
 
 // codecAt tells how the batch at an offset of partition 0 is compressed in the log.
@@ -161,8 +162,13 @@ func TestACorruptBatchIsAnErrorAndHealsByItself(t *testing.T) {
 // producer: without records, and with the offsets that they had.
 func emptied(first, last int64) []byte {
 	b := (&kmsg.RecordBatch{FirstOffset: first, Length: 49, Magic: 2, LastOffsetDelta: int32(last - first), ProducerID: 7}).AppendTo(nil)
-	binary.BigEndian.PutUint32(b[17:], crc32.Checksum(b[21:], crc32.MakeTable(crc32.Castagnoli)))
+	seal(b)
 	return b
+}
+
+// seal puts the right checksum into a batch.
+func seal(b []byte) {
+	binary.BigEndian.PutUint32(b[17:], crc32.Checksum(b[21:], crc32.MakeTable(crc32.Castagnoli)))
 }
 
 // Hazard 9: batches without records move the position: neither a hot loop nor a

@@ -21,8 +21,8 @@ type SetupError struct {
 // Error returns setting, problem and remedy.
 func (e *SetupError) Error() string { return e.Setting + ": " + e.Problem + ": " + e.Remedy }
 
-// topicPatience is how long a topic may be missing at the start: a broker that
-// has just started does not know all topics yet.
+// topicPatience is how long a topic may be missing, or denied, at the start: a
+// broker that has just started does not know all topics and rules yet.
 const topicPatience = 10 * time.Second
 
 // check waits for the brokers, and finds out what would go wrong later: a
@@ -34,10 +34,10 @@ func (c *Consumer) check(ctx context.Context) error {
 	if dead == nil {
 		dead = c.keeps(ctx)
 	}
-	if ctx.Err() != nil {
-		return nil
+	if ctx.Err() == nil {
+		return errors.Join(source, dead)
 	}
-	return errors.Join(source, dead)
+	return nil
 }
 
 // exists waits until the brokers can be asked, and reports whether a topic is
@@ -50,8 +50,11 @@ func (c *Consumer) exists(ctx context.Context, k *cluster, setting, topic string
 		case err == nil:
 			return nil
 		case ctx.Err() != nil:
-		case errors.Is(err, kafka.UnknownTopicOrPartition):
+		case errors.Is(err, kafka.UnknownTopicOrPartition), errors.Is(err, kafka.TopicAuthorizationFailed):
 			if time.Since(began) >= topicPatience {
+				if errors.Is(err, kafka.TopicAuthorizationFailed) {
+					return &SetupError{setting, fmt.Sprintf("topic %q may not be described", topic), "allow DESCRIBE on it, or correct the setting"}
+				}
 				return &SetupError{setting, fmt.Sprintf("topic %q does not exist", topic), "create it, or correct the setting"}
 			}
 			pause = min(pause, time.Second)

@@ -10,6 +10,7 @@ import (
 	"github.com/segmentio/kafka-go"
 	"github.com/segmentio/kafka-go/protocol"
 	"github.com/segmentio/kafka-go/protocol/describeconfigs"
+	"github.com/segmentio/kafka-go/protocol/leavegroup"
 	"github.com/segmentio/kafka-go/protocol/listoffsets"
 	"github.com/segmentio/kafka-go/protocol/metadata"
 	"github.com/segmentio/kafka-go/protocol/offsetfetch"
@@ -173,6 +174,20 @@ func (c *cluster) committed(ctx context.Context, group, topic string, partitions
 		}
 	}
 	return got, nil
+}
+
+// leave ends a membership in a group, whatever the member is at.
+func (c *cluster) leave(ctx context.Context, group, member string) error {
+	res, err := ask[*leavegroup.Response](ctx, c, &leavegroup.Request{
+		GroupID: group, MemberID: member, Members: []leavegroup.RequestMember{{MemberID: member}},
+	}, requestTimeout)
+	if err != nil {
+		return fmt.Errorf("leave group: %w", err)
+	}
+	if res.ErrorCode != 0 {
+		return fmt.Errorf("leave group: %w", kafka.Error(res.ErrorCode))
+	}
+	return nil
 }
 
 // topicConfig returns one setting of a topic.

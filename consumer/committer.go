@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"maps"
 	"slices"
 	"time"
 
@@ -25,6 +26,7 @@ type committer struct {
 	cluster    *cluster
 	generation int32
 	member     string
+	topic      topicID // whose log the windows are of
 	windows    map[int32]*window
 	lease      *lease
 	end        func(error) // ends the session
@@ -44,15 +46,17 @@ var (
 	errLogReplaced = errors.New("the log is another one than it was")
 )
 
-// run commits at once and then on every tick until ctx ends. It retries soon
-// after a failure.
-func (c *committer) run(ctx context.Context) {
+// run commits at once and then on every tick until drained is closed or ctx
+// ends. It retries soon after a failure. A commit under way when drained is
+// closed is waited for: abandoned, it could still reach the broker, over another
+// connection than the last commit and after it, and move the offset back.
+func (c *committer) run(ctx context.Context, drained <-chan struct{}) {
 	if len(c.windows) == 0 {
 		return
 	}
 	for {
 		wait := c.cfg.CommitInterval
-		if err := c.commit(ctx, false); err != nil {
+		if err := c.commit(ctx); err != nil {
 			if ctx.Err() != nil || c.fatal(err) {
 				return
 			}
@@ -60,6 +64,8 @@ func (c *committer) run(ctx context.Context) {
 		}
 		select {
 		case <-time.After(wait):
+		case <-drained:
+			return
 		case <-ctx.Done():
 			return
 		}
@@ -73,7 +79,7 @@ func (c *committer) last(ctx context.Context) error {
 		return nil
 	}
 	for {
-		err := c.commit(ctx, true)
+		err := c.commit(ctx)
 		if err == nil || c.fatal(err) {
 			return err
 		}
@@ -96,12 +102,10 @@ func (c *committer) fatal(err error) bool {
 }
 
 // commit sends one commit of what moved, or of one partition if nothing did.
-func (c *committer) commit(ctx context.Context, last bool) error {
+func (c *committer) commit(ctx context.Context) error {
 	timeout := c.cfg.SessionTimeout / 3
-	if !last {
-		if err := c.probe(ctx, timeout); err != nil {
-			return c.failed(err)
-		}
+	if err := c.probe(ctx, timeout); err != nil {
+		return c.failed(err)
 	}
 	limit := min(maxMetadata, maxCommitMetadata/len(c.windows))
 	sent := make(map[int32]position, len(c.windows))
@@ -187,22 +191,30 @@ func (c *committer) answer(res *offsetcommit.Response, sent map[int32]position, 
 	return nil
 }
 
-// probe asks whether the broker still has our commits. Deleting a topic deletes
-// them, and a topic of the same name that has grown past our position since
-// would be skipped up to it: that must end the session.
+// probe asks whether the topic is still the one that the windows are of. A topic
+// of the same name that has grown past our position would be skipped up to it:
+// that must end the session. It may happen between the question and the commit
+// as well; such a commit says of which topic it is, and the next session does not
+// begin with it. Brokers without topic ids are asked for our commits, because
+// deleting a topic deletes them.
 func (c *committer) probe(ctx context.Context, timeout time.Duration) error {
-	if len(c.acked) == 0 {
-		return nil
-	}
-	partitions := make([]int32, 0, len(c.acked))
-	for p := range c.acked {
-		partitions = append(partitions, p)
-	}
-	slices.Sort(partitions)
 	ctx, cancel := context.WithTimeout(ctx, timeout)
 	defer cancel()
-	// If it cannot be asked, the commit itself will say what is wrong.
-	got, _ := c.cluster.committed(ctx, c.cfg.Group, c.cfg.Topic, partitions)
+	id, err := c.cluster.topicID(ctx, c.cfg.Group, c.cfg.Topic)
+	switch {
+	case errors.Is(err, kafka.UnknownTopicOrPartition):
+		return fmt.Errorf("%w: %w", errTopicGone, err)
+	case err != nil:
+		return err
+	case id.differs(c.topic):
+		return fmt.Errorf("%w: the topic was deleted and created again", errLogReplaced)
+	case id != (topicID{}) || len(c.acked) == 0:
+		return nil
+	}
+	got, err := c.cluster.committed(ctx, c.cfg.Group, c.cfg.Topic, slices.Sorted(maps.Keys(c.acked)))
+	if err != nil {
+		return err
+	}
 	for p, pos := range got {
 		if pos.offset == noOffset {
 			return fmt.Errorf("%w: the committed offset of partition %d is gone", errLogReplaced, p)
@@ -211,9 +223,10 @@ func (c *committer) probe(ctx context.Context, timeout time.Duration) error {
 	return nil
 }
 
-// failed counts a failure and says so when it begins and once a minute.
+// failed counts a failure and says so when it begins and once a minute. A topic
+// that is gone is no failure of the commit.
 func (c *committer) failed(err error) error {
-	if errors.Is(err, context.Canceled) {
+	if errors.Is(err, context.Canceled) || errors.Is(err, errTopicGone) || errors.Is(err, errLogReplaced) {
 		return err
 	}
 	c.failing++
@@ -224,7 +237,7 @@ func (c *committer) failed(err error) error {
 	c.metrics.commits.WithLabelValues(result).Inc()
 	if c.failing == 1 || time.Since(c.lastSaid) >= time.Minute {
 		c.lastSaid = time.Now()
-		c.log.Warn("cannot commit: trying again; deliveries stop when the lease ends", "generation", c.generation, "err", err)
+		c.log.Warn("cannot commit: trying again; deliveries stop when the lease ends", "err", err)
 	}
 	return err
 }

@@ -87,9 +87,11 @@ type Consumer struct {
 	letters *cluster // dead letters
 
 	// What outlives a session; only Run's goroutine uses it.
+	topic      topicID // that the rest speaks of
 	memories   map[int32]*memory
-	seen       map[int32]bool // partitions that this process had a position in
-	partitions int            // of the topic, when it was first looked at
+	starts     map[int32]int64 // where sessions began that found no commit
+	partitions int             // of the topic, when it was first looked at
+	recreated  bool            // the topic is not the one that was first looked at
 
 	mu      sync.Mutex
 	session *session // nil between two
@@ -105,7 +107,7 @@ func New(cfg Config, reg prometheus.Registerer, log *slog.Logger) (*Consumer, er
 		cfg: cfg, log: log, ages: cfg.Ages, state: "starting",
 		decoder: signup.NewDecoder(cfg.Event),
 		lease:   newLease(), holds: newHolds(),
-		memories: map[int32]*memory{}, seen: map[int32]bool{},
+		memories: map[int32]*memory{}, starts: map[int32]int64{},
 	}
 	var err error
 	if c.mapping, err = sink.NewMapping(cfg.Columns); err != nil {
@@ -120,7 +122,7 @@ func New(cfg Config, reg prometheus.Registerer, log *slog.Logger) (*Consumer, er
 	c.data = newCluster(cfg.Brokers, clientID, c.dialer, cfg.Topic)
 	c.control = newCluster(cfg.Brokers, clientID, c.dialer, cfg.Topic)
 	c.letters = newCluster(cfg.Brokers, clientID, c.dialer, cfg.DeadLetterTopic)
-	c.dead = newDeadLetters(cfg, c.letters, c.holds, log)
+	c.dead = newDeadLetters(cfg, c.letters, c.lease, c.holds, c.waiting, log)
 	reg.MustRegister(newGauges(c.Status))
 	return c, nil
 }
@@ -153,20 +155,30 @@ func (c *Consumer) Run(ctx context.Context) error {
 // close releases connections.
 func (c *Consumer) close() {
 	c.setState("stopped", false)
-	_ = c.dead.close() // nothing is queued: each write was waited for
+	// First, so that nothing waits for a broker: whatever was waited for has been
+	// answered, and what a drain left behind has had its time.
+	c.dialer.sever()
+	_ = c.dead.close()
 	c.sink.Close()
 	for _, k := range []*cluster{c.data, c.control, c.letters} {
 		k.close()
 	}
-	c.dialer.sever()
 }
 
-// waiting passes the sink's word on a delivery's own retry to the session's
-// pool.
+// waiting passes the word on a delivery's or a dead letter's own retry to the
+// session's pool.
 func (c *Consumer) waiting(delta int) {
 	if s := c.current(); s != nil {
 		s.pool.wait(delta)
 	}
+}
+
+// forget drops what is known of the topic, because another one has its name now.
+func (c *Consumer) forget() {
+	c.log.Error("the topic was deleted and created again: reading it from its start", "topic", c.cfg.Topic)
+	clear(c.memories)
+	clear(c.starts)
+	c.recreated = true
 }
 
 // remember keeps what a session learnt of a partition, unless it learnt nothing.

@@ -2,7 +2,6 @@ package consumer
 
 import (
 	"bytes"
-	"compress/gzip"
 	"context"
 	"crypto/sha256"
 	"encoding/hex"
@@ -40,7 +39,7 @@ const (
 	headerAttempts     = "signup_sheet.dlq.attempts"      // HTTP requests made for the row
 	headerFirstFailure = "signup_sheet.dlq.first_failure" // RFC 3339
 	headerFailed       = "signup_sheet.dlq.failed"        // RFC 3339: when it was given up
-	headerEventID      = "signup_sheet.dlq.event_id"      // the row's id, which a redrive keeps
+	headerEventID      = signup.EventIDHeader             // the row's id, which a redrive keeps; see message for long ones
 	headerRequestIDs   = "signup_sheet.dlq.request_ids"   // the receiver's own, separated by commas
 	headerRedrives     = "signup_sheet.dlq.redrives"      // how often it was redriven before
 	headerTruncated    = "signup_sheet.dlq.truncated"     // "size=<bytes> sha256=<hex>" of the whole value
@@ -74,11 +73,13 @@ type deadLetters struct {
 	cluster              *cluster
 	batched              *kafka.Writer // for those that share a request
 	alone                *kafka.Writer // for those above a request's usual size
+	lease                *lease
 	holds                *holds
+	waiting              func(delta int) // counts those that wait to try again
 	log                  *slog.Logger
 }
 
-func newDeadLetters(cfg Config, c *cluster, h *holds, log *slog.Logger) *deadLetters {
+func newDeadLetters(cfg Config, c *cluster, l *lease, h *holds, waiting func(delta int), log *slog.Logger) *deadLetters {
 	writer := func(batchSize int, batchBytes int64) *kafka.Writer {
 		return &kafka.Writer{
 			Addr: c.addr, Transport: c.transport, Topic: cfg.DeadLetterTopic,
@@ -92,8 +93,8 @@ func newDeadLetters(cfg Config, c *cluster, h *holds, log *slog.Logger) *deadLet
 		}
 	}
 	return &deadLetters{
-		source: cfg.Topic, group: cfg.Group, topic: cfg.DeadLetterTopic, cluster: c, holds: h, log: log,
-		batched: writer(500, maxDeadLetter), alone: writer(1, 1<<30),
+		source: cfg.Topic, group: cfg.Group, topic: cfg.DeadLetterTopic, cluster: c, lease: l, holds: h, waiting: waiting, log: log,
+		batched: writer(500, maxDeadLetter-deadLetterRoom), alone: writer(1, 1<<30),
 	}
 }
 
@@ -101,51 +102,90 @@ func newDeadLetters(cfg Config, c *cluster, h *holds, log *slog.Logger) *deadLet
 func (d *deadLetters) close() error { return errors.Join(d.batched.Close(), d.alone.Close()) }
 
 // write returns nil when the letter is acknowledged by all in-sync replicas. Until
-// then it tries again: a passing fault after a moment, a lasting one (no such
-// topic, no permission) as a hold with the reason "dead_letter". When ctx ends,
-// a request under way is waited for, and nothing new is begun.
+// then it tries again, as a hold with the reason "dead_letter", which lasts until
+// no letter waits any more. Like attempts, tries need the lease. When ctx ends, a
+// request under way is waited for, and nothing new is begun.
 func (d *deadLetters) write(ctx context.Context, l *letter) error {
 	msg := d.message(l)
 	w := d.batched
 	if messageSize(msg) > maxDeadLetter-deadLetterRoom {
 		w = d.alone
 	}
+	held := false
+	defer func() {
+		if held {
+			d.holds.end(holdDeadLetter)
+		}
+	}()
 	for pause := time.Second; ; pause = min(2*pause, 30*time.Second) {
+		if err := d.lease.Wait(ctx); err != nil {
+			return err
+		}
+		err := d.try(ctx, w, msg)
+		if err == nil {
+			return nil
+		}
 		if ctx.Err() != nil {
 			return context.Cause(ctx)
 		}
-		err := w.WriteMessages(context.WithoutCancel(ctx), msg)
-		if err == nil {
-			d.holds.end(holdDeadLetter)
-			return nil
-		}
-		if errs, ok := errors.AsType[kafka.WriteErrors](err); ok && len(errs) == 1 {
-			err = errs[0]
+		if isTooLarge(err) {
+			w = d.alone // it may have been the company
 		}
 		d.cluster.refresh()
 		wait := pause/2 + rand.N(pause)
-		d.holds.begin(holdDeadLetter, time.Now().Add(wait), func() {
-			d.log.Error("cannot write a dead letter: its record waits, and so does what follows it; "+remedy(err), //nolint:sloglint // one of a closed set of remedies
-				"dead_letter_topic", d.topic, "partition", l.partition, "offset", l.offset, "err", err)
+		d.holds.begin(holdDeadLetter, !held, time.Now().Add(wait), func() {
+			level, what := remedy(err)
+			d.log.Log(ctx, level, "cannot write a dead letter: its record waits, and so does what follows it; "+what, //nolint:sloglint // one of a closed set of remedies
+				"dead_letter_topic", d.topic, "partition", l.partition, "offset", l.offset, "bytes", messageSize(msg), "err", err)
 		})
-		select {
-		case <-time.After(wait):
-		case <-ctx.Done():
-		}
+		held = true
+		d.pause(ctx, wait)
 	}
 }
 
-// remedy says what to do about a produce error.
-func remedy(err error) string {
+// try makes one request, and waits for its answer whether or not ctx ends.
+func (d *deadLetters) try(ctx context.Context, w *kafka.Writer, msg kafka.Message) error {
+	// The writer asks for the topic too, but not for a bounded time. This makes
+	// the answer known, and can be given up.
+	if _, err := d.cluster.topic(ctx, d.topic); err != nil {
+		return err
+	}
+	err := w.WriteMessages(context.WithoutCancel(ctx), msg)
+	if errs, ok := errors.AsType[kafka.WriteErrors](err); ok && len(errs) == 1 {
+		return errs[0]
+	}
+	return err
+}
+
+// pause waits to try again, and lets others go on meanwhile.
+func (d *deadLetters) pause(ctx context.Context, wait time.Duration) {
+	d.waiting(1)
+	defer d.waiting(-1)
+	select {
+	case <-time.After(wait):
+	case <-ctx.Done():
+	}
+}
+
+func isTooLarge(err error) bool {
+	return errors.Is(err, kafka.MessageSizeTooLarge) || errors.Is(err, kafka.RecordListTooLarge)
+}
+
+// remedy says what to do about a produce error, and how loud: what passes by
+// itself is a warning.
+func remedy(err error) (slog.Level, string) {
+	code, answered := errors.AsType[kafka.Error](err)
 	switch {
 	case errors.Is(err, kafka.UnknownTopicOrPartition):
-		return "create the topic, or set dead_letter.topic"
-	case errors.Is(err, kafka.TopicAuthorizationFailed):
-		return "allow WRITE and DESCRIBE on it"
-	case errors.Is(err, kafka.MessageSizeTooLarge), errors.Is(err, kafka.RecordListTooLarge):
-		return "raise its max.message.bytes to at least 1000000"
+		return slog.LevelError, "create the topic, or set dead_letter.topic"
+	case errors.Is(err, kafka.TopicAuthorizationFailed), errors.Is(err, kafka.ClusterAuthorizationFailed):
+		return slog.LevelError, "allow WRITE and DESCRIBE on it"
+	case isTooLarge(err):
+		return slog.LevelError, "raise its max.message.bytes to 1000000, or above the size given here if it is more"
+	case answered && !code.Temporary():
+		return slog.LevelError, "check the topic's settings"
 	default:
-		return "the brokers are asked again"
+		return slog.LevelWarn, "the brokers are asked again"
 	}
 }
 
@@ -183,8 +223,11 @@ func (d *deadLetters) message(l *letter) kafka.Message {
 	add(headerAttempts, strconv.Itoa(attempts))
 	add(headerFirstFailure, first.UTC().Format(time.RFC3339Nano))
 	add(headerFailed, l.failed.UTC().Format(time.RFC3339Nano))
-	// Whole, whatever its length: a redrive has to find the same id again.
-	m.Headers = append(m.Headers, kafka.Header{Key: headerEventID, Value: []byte(l.eventID)})
+	// Never cut, because a redrive has to find the same id again. A long one is in
+	// the value or in a header of the record, and not worth cutting the value for.
+	if len(l.eventID) <= maxHeaderText {
+		add(headerEventID, l.eventID)
+	}
 	add(headerRedrives, strconv.Itoa(redrives(l.headers)))
 	if cut := fit(&m); cut >= 0 {
 		sum := sha256.Sum256(l.value)
@@ -209,7 +252,7 @@ func fit(m *kafka.Message) int {
 // deflated is the size of b compressed as the writer does it, in bytes.
 func deflated(b []byte) int {
 	var n bytes.Buffer
-	w := gzip.NewWriter(&n)
+	w := kafka.Gzip.Codec().NewWriter(&n)
 	_, _ = w.Write(b) // a bytes.Buffer does not fail
 	_ = w.Close()
 	return n.Len()

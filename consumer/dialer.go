@@ -16,6 +16,7 @@ type dialer struct {
 	dial dialFunc
 
 	mu      sync.Mutex
+	dialing map[*context.CancelFunc]struct{}
 	open    map[*trackedConn]struct{}
 	severed bool
 }
@@ -24,18 +25,24 @@ func newDialer(dial dialFunc) *dialer {
 	if dial == nil {
 		dial = (&net.Dialer{}).DialContext
 	}
-	return &dialer{dial: dial, open: map[*trackedConn]struct{}{}}
+	return &dialer{dial: dial, dialing: map[*context.CancelFunc]struct{}{}, open: map[*trackedConn]struct{}{}}
 }
 
 // DialContext opens a connection, or fails once the dialer was severed.
 func (d *dialer) DialContext(ctx context.Context, network, address string) (net.Conn, error) {
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	if !d.begin(&cancel) {
+		return nil, net.ErrClosed
+	}
 	conn, err := d.dial(ctx, network, address)
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	delete(d.dialing, &cancel)
 	if err != nil {
 		return nil, err
 	}
 	c := &trackedConn{Conn: conn, dialer: d}
-	d.mu.Lock()
-	defer d.mu.Unlock()
 	if d.severed {
 		conn.Close()
 		return nil, net.ErrClosed
@@ -44,10 +51,25 @@ func (d *dialer) DialContext(ctx context.Context, network, address string) (net.
 	return c, nil
 }
 
-// sever closes every open connection and opens no more.
+// begin makes a call of dial known; false once the dialer was severed.
+func (d *dialer) begin(cancel *context.CancelFunc) bool {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if d.severed {
+		return false
+	}
+	d.dialing[cancel] = struct{}{}
+	return true
+}
+
+// sever closes every open connection, gives up on those that are being opened,
+// and opens no more.
 func (d *dialer) sever() {
 	d.mu.Lock()
 	d.severed = true
+	for cancel := range d.dialing {
+		(*cancel)()
+	}
 	open := d.open
 	d.open = map[*trackedConn]struct{}{}
 	d.mu.Unlock()

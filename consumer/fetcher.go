@@ -282,9 +282,10 @@ func (f *fetcher) take(w *window, p *fetchPartition, offset int64) error {
 
 // outOfRange finds out on which side of the log the position lies, and moves
 // it: to the log's start in both cases. Records that retention removed are
-// counted as lost. A log that ends before the position is another log than it
+// counted as lost. A log that ended before the position is another log than it
 // was (a recreated topic) or was cut (an unclean election): it is read from its
-// start, because skipping is the one thing that must not happen.
+// start, because skipping is the one thing that must not happen. It may have
+// grown past the position since the broker refused it.
 func (f *fetcher) outOfRange(ctx context.Context, w *window, offset int64) error {
 	start, err := f.cluster.listOffset(ctx, f.cfg.Topic, w.partition, earliest)
 	if err != nil {
@@ -294,22 +295,19 @@ func (f *fetcher) outOfRange(ctx context.Context, w *window, offset int64) error
 	if err != nil {
 		return err
 	}
-	switch {
-	case offset < start:
+	if offset < start {
 		w.jump(start)
 		f.metrics.retentionGaps.Inc()
 		f.metrics.retentionLost.Add(float64(start - offset))
 		f.log.Error("retention removed records before they were delivered: raise the topic's retention.ms or retention.bytes, or find out why delivery is behind",
 			"topic", f.cfg.Topic, "partition", w.partition, "offset", offset, "log_start", start, "lost", start-offset)
-	case offset > end:
-		f.log.Error("the committed position lies beyond the end of the log: the topic was recreated or cut; reading it from its start",
-			"topic", f.cfg.Topic, "partition", w.partition, "offset", offset, "log_start", start, "log_end", end)
-		f.metrics.beyondEnd.Inc()
-		if !w.jump(start) {
-			f.end(errLogReplaced)
-		}
-	default:
-		return fmt.Errorf("fetch: %w (the log is from %d to %d)", kafka.OffsetOutOfRange, start, end)
+		return nil
+	}
+	f.log.Error("the position lies beyond the end of the log: the topic was recreated or cut; reading it from its start",
+		"topic", f.cfg.Topic, "partition", w.partition, "offset", offset, "log_start", start, "log_end", end)
+	f.metrics.beyondEnd.Inc()
+	if !w.jump(start) {
+		f.end(errLogReplaced)
 	}
 	return nil
 }

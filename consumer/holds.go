@@ -22,17 +22,24 @@ type Hold struct {
 
 // holds knows which of the consumer's own holds are on.
 type holds struct {
-	mu     sync.Mutex
-	active map[string]Hold
-	logged map[string]time.Time
+	mu      sync.Mutex
+	active  map[string]Hold
+	waiting map[string]int // how many wait for it
+	logged  map[string]time.Time
 }
 
-func newHolds() *holds { return &holds{active: map[string]Hold{}, logged: map[string]time.Time{}} }
+func newHolds() *holds {
+	return &holds{active: map[string]Hold{}, waiting: map[string]int{}, logged: map[string]time.Time{}}
+}
 
-// begin starts a hold, or extends it to next. say is called at its start and
-// once a minute.
-func (h *holds) begin(reason string, next time.Time, say func()) {
+// begin starts a hold, or extends it to next. It lasts until all that wait for
+// it have called end; another says that this is one more. say is called at its
+// start and once a minute.
+func (h *holds) begin(reason string, another bool, next time.Time, say func()) {
 	h.mu.Lock()
+	if another {
+		h.waiting[reason]++
+	}
 	now := time.Now()
 	held, on := h.active[reason]
 	if !on {
@@ -50,11 +57,13 @@ func (h *holds) begin(reason string, next time.Time, say func()) {
 	}
 }
 
-// end ends a hold if it is on.
+// end says that one less waits.
 func (h *holds) end(reason string) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	delete(h.active, reason)
+	if h.waiting[reason]--; h.waiting[reason] == 0 {
+		delete(h.active, reason)
+	}
 }
 
 // list returns the holds that are on, by reason.

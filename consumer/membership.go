@@ -14,7 +14,7 @@ import (
 const (
 	partitionWatch = 5 * time.Second // how soon added partitions are found
 	joinBackoff    = 500 * time.Millisecond
-	leaveTimeout   = 3 * time.Second // for leaving the group; then connections are severed
+	leaveTimeout   = time.Second // for leaving the group; then connections are severed
 )
 
 // member takes part in the group until ctx ends, one session a generation. It
@@ -35,7 +35,8 @@ func (c *Consumer) member(ctx context.Context) error {
 	if err != nil {
 		return fmt.Errorf("join group %s: %w", c.cfg.Group, err)
 	}
-	leave := func(release chan struct{}) { c.leave(ctx, group, d, release) }
+	var id string // ours in the group, once it is known
+	leave := func(release chan struct{}) { c.leave(ctx, group, d, id, release) }
 
 	c.setState("joining", false)
 	faults := 0
@@ -51,8 +52,11 @@ func (c *Consumer) member(ctx context.Context) error {
 			}
 			continue
 		}
-		faults = 0
+		faults, id = 0, gen.MemberID
 		release, reason, err := c.generation(ctx, gen)
+		if gone := errors.Is(reason, errTopicGone) || errors.Is(reason, errLogReplaced); gone && c.topic == (topicID{}) {
+			c.forget() // with an id the next session sees whether it is another topic
+		}
 		switch {
 		case ctx.Err() != nil:
 			leave(release)
@@ -91,6 +95,10 @@ func (c *Consumer) generation(ctx context.Context, gen *kafka.Generation) (relea
 			c.log.Error("the session did not end in time for the rebalance: the group goes on without it")
 		}
 	})
+	// Without its topic the group would go from one generation to the next.
+	if _, err := c.control.topicID(ctx, c.cfg.Group, c.cfg.Topic); errors.Is(err, kafka.UnknownTopicOrPartition) {
+		return release, errTopicGone, nil
+	}
 	windows, err := c.resolve(alive, gen)
 	if err != nil {
 		return release, err, nil
@@ -119,27 +127,39 @@ func (c *Consumer) generation(ctx context.Context, gen *kafka.Generation) (relea
 	return release, s.reason, err
 }
 
-// leave leaves the group, so that its partitions go to others at once. A
-// generation that is still held is let go only when the group knows that it is
-// closing, or it would join once more.
-func (c *Consumer) leave(ctx context.Context, group *kafka.ConsumerGroup, d *dialer, release chan struct{}) {
-	ctx = context.WithoutCancel(ctx)
+// leave leaves the group, so that its partitions go to others at once.
+//
+// kafka-go leaves too, but only when it is not about to join: it waits for the
+// answer to a JoinGroup, which comes when all others have drained, and if a
+// rebalance was on when the session ended, it would even join once more first.
+// So we leave for it, by the member's id: a JoinGroup under way or to come then
+// fails at once, as that of a stranger. A generation that is still held is let
+// go only when the group knows that it is closing, or it would join as a new
+// member.
+func (c *Consumer) leave(ctx context.Context, group *kafka.ConsumerGroup, d *dialer, member string, release chan struct{}) {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), leaveTimeout)
+	defer cancel()
 	closed := make(chan struct{})
 	go func() {
 		_ = group.Close() // always nil
 		close(closed)
 	}()
-	if release != nil {
-		for {
-			if _, err := group.Next(ctx); errors.Is(err, kafka.ErrGroupClosed) {
-				break
-			}
+	for {
+		if _, err := group.Next(ctx); errors.Is(err, kafka.ErrGroupClosed) {
+			break
 		}
+	}
+	if member != "" {
+		if err := c.control.leave(ctx, c.cfg.Group, member); err != nil {
+			c.log.Debug("leaving the group by hand did not succeed", "err", err)
+		}
+	}
+	if release != nil {
 		close(release)
 	}
 	select {
 	case <-closed:
-	case <-time.After(leaveTimeout):
+	case <-ctx.Done():
 		c.log.Warn("leaving the group takes too long: cutting the connections; the group notices after kafka.session_timeout")
 	}
 	d.sever()
@@ -175,10 +195,20 @@ func (c *Consumer) resolve(ctx context.Context, gen *kafka.Generation) (map[int3
 }
 
 func (c *Consumer) positions(ctx context.Context, assigned []int32) (map[int32]*window, error) {
-	info, err := c.control.topic(ctx, c.cfg.Topic)
+	// Asked first: what is asked later is of this topic, or of a younger one, and
+	// then the first commit's probe ends the session.
+	id, err := c.control.topicID(ctx, c.cfg.Group, c.cfg.Topic)
 	if errors.Is(err, kafka.UnknownTopicOrPartition) {
 		return nil, fmt.Errorf("%w: %w", errTopicGone, err)
 	}
+	if err != nil {
+		return nil, err
+	}
+	if id.differs(c.topic) {
+		c.forget()
+	}
+	c.topic = id
+	info, err := c.control.topic(ctx, c.cfg.Topic)
 	if err != nil {
 		return nil, err
 	}
@@ -195,20 +225,24 @@ func (c *Consumer) positions(ctx context.Context, assigned []int32) (map[int32]*
 	if err != nil {
 		return nil, err
 	}
+	known := map[int32][]completions{}
+	for _, p := range assigned {
+		committed[p], known[p] = c.known(p, place(info.clusterID, c.cfg.Topic, p), committed[p])
+	}
 	windows := make(map[int32]*window, len(assigned))
 	for _, p := range assigned {
-		id := place(info.clusterID, c.cfg.Topic, p)
-		start := committed[p]
+		at, start := place(info.clusterID, c.cfg.Topic, p), committed[p]
 		if start.offset == noOffset {
-			start = position{}
-			if start.offset, err = c.data.listOffset(ctx, c.cfg.Topic, p, c.beginning(p)); err != nil {
+			if start.offset, err = c.beginning(ctx, p); err != nil {
 				return nil, err
 			}
+			known[p] = c.remembered(p, start.offset)
 		}
-		windows[p] = newWindow(p, id, c.cfg.KeyOrder, start, c.known(p, id, start)...)
-	}
-	for p := range windows {
-		c.seen[p] = true
+		if start.metadata == "" {
+			start.metadata = completions{topic: id.short(), base: start.offset}.encode(at, maxMetadata)
+		}
+		windows[p] = newWindow(p, at, c.cfg.KeyOrder, start, known[p]...)
+		windows[p].topic = id.short()
 	}
 	return windows, nil
 }
@@ -216,31 +250,56 @@ func (c *Consumer) positions(ctx context.Context, assigned []int32) (map[int32]*
 // beginning is where to start in a partition without a committed offset. The
 // end of the log is right only for a partition that has nothing to do with us
 // yet: one that was added while we run, or whose commits went with a topic that
-// was recreated, holds records that nobody has seen.
-func (c *Consumer) beginning(partition int32) int64 {
-	if c.cfg.StartLatest && !c.seen[partition] && int(partition) < c.partitions {
-		return latest
+// was recreated, holds records that nobody has seen. It is looked up once: a
+// session that ended before its first commit leaves its start to the next one.
+func (c *Consumer) beginning(ctx context.Context, partition int32) (int64, error) {
+	if start, ok := c.starts[partition]; ok {
+		return start, nil
 	}
-	return earliest
+	end := int64(earliest)
+	if c.cfg.StartLatest && !c.recreated && int(partition) < c.partitions {
+		end = latest
+	}
+	start, err := c.data.listOffset(ctx, c.cfg.Topic, partition, end)
+	if err == nil {
+		c.starts[partition] = start
+	}
+	return start, err
 }
 
-// known returns what is believed to be settled above a committed position: by
-// its metadata, and by what this process saw itself.
-func (c *Consumer) known(partition int32, id uint32, start position) []completions {
-	var known []completions
-	switch meta, err := decodeCompletions(start.metadata, id, start.offset); {
+// known returns the committed position to start from and what is believed to be
+// settled above it: by its metadata, and by what this process saw itself. A
+// commit that speaks of an earlier topic of the same name is none: noOffset.
+// Metadata that is not believed is left out of the position.
+func (c *Consumer) known(partition int32, place uint32, committed position) (start position, known []completions) {
+	if committed.offset == noOffset {
+		return position{offset: noOffset}, nil
+	}
+	meta, err := decodeCompletions(committed.metadata, place, committed.offset)
+	switch id := c.topic.short(); {
 	case err != nil:
+		committed.metadata = ""
 		c.metrics.metadataIgnored.WithLabelValues(ignoredBecause(err)).Inc()
-		c.log.Warn("the commit's metadata is ignored: what it lists is delivered again", "partition", partition, "offset", start.offset, "err", err)
+		c.log.Warn("the commit's metadata is ignored: what it lists is delivered again", "partition", partition, "offset", committed.offset, "err", err)
+	case id != 0 && meta.topic != 0 && meta.topic != id:
+		c.metrics.metadataIgnored.WithLabelValues("recreated").Inc()
+		c.log.Error("the committed offset is of an earlier topic of this name: reading the partition from its start", "topic", c.cfg.Topic, "partition", partition, "offset", committed.offset)
+		c.recreated = true
+		return position{offset: noOffset}, nil
 	case len(meta.done) > 0:
 		known = append(known, meta)
 	}
+	return committed, append(known, c.remembered(partition, committed.offset)...)
+}
+
+// remembered returns what this process saw settled itself above a position.
+func (c *Consumer) remembered(partition int32, offset int64) []completions {
 	if m := c.memories[partition]; m != nil {
-		if own, ok := m.at(start.offset); ok && len(own.done) > 0 {
-			known = append(known, own)
+		if own, ok := m.at(offset); ok && len(own.done) > 0 {
+			return []completions{own}
 		}
 	}
-	return known
+	return nil
 }
 
 // ignoredBecause is the metric's word for why metadata is ignored.

@@ -16,33 +16,37 @@ const maxMetadata = 4096
 
 const (
 	metadataVersion = 1
-	metadataHeader  = 1 + 4 // version, hash of the place
-	metadataTrailer = 4     // CRC-32C of all before it
+	metadataHeader  = 1 + 4 + 4 // version, hashes of the place and of the topic's id
+	metadataTrailer = 4         // CRC-32C of all before it
 )
 
 // completions is what a commit says besides its offset: which records above it
 // are settled already. It is bound to one place in one cluster and to the
 // record at the committed offset, so that a recreated topic, a mirrored offset
-// or another tool's text can never make it skip a record.
+// or another tool's text can never make it skip a record. It also says of which
+// topic the offset is, without completions too: a broker may take a commit for a
+// topic that was deleted and created again a moment before.
 type completions struct {
-	base int64 // the committed offset, which is that of an unsettled record
-	time int64 // that record's timestamp, Unix ms
-	done spans // settled offsets above base
+	topic uint32 // the short id of the topic; 0 if it is not known
+	base  int64  // the committed offset, which is that of an unsettled record if there is one
+	time  int64  // that record's timestamp, Unix ms
+	done  spans  // settled offsets above base
 }
 
 // encode returns the metadata as text, because brokers return binary mangled:
-// base64 of version, place, base, time, the spans nearest to base first as
+// base64 of version, place, topic, base, time, the spans nearest to base first as
 // varints (distance from the end of the one before, length), checksum. It holds
 // as many spans as fit into limit characters; the others are delivered again
-// after a crash. No spans is no metadata: "".
+// after a crash. No spans and no topic is no metadata: "".
 func (c completions) encode(place uint32, limit int) string {
 	room := base64.RawURLEncoding.DecodedLen(min(limit, maxMetadata)) - metadataTrailer
 	b := make([]byte, 0, 64)
 	b = append(b, metadataVersion)
 	b = binary.BigEndian.AppendUint32(b, place)
+	b = binary.BigEndian.AppendUint32(b, c.topic)
 	b = binary.AppendUvarint(b, uint64(c.base))
 	b = binary.AppendVarint(b, c.time)
-	end, some := c.base, false
+	end, some := c.base, c.topic != 0
 	for r := range c.done.above(c.base + 1) {
 		mark := len(b)
 		b = binary.AppendUvarint(b, uint64(r.from-end))
@@ -53,7 +57,7 @@ func (c completions) encode(place uint32, limit int) string {
 		}
 		end, some = r.to, true
 	}
-	if !some {
+	if !some || len(b) > room {
 		return ""
 	}
 	b = binary.BigEndian.AppendUint32(b, crc32.Checksum(b, castagnoli()))
@@ -87,6 +91,7 @@ func decodeCompletions(text string, place uint32, offset int64) (completions, er
 	if binary.BigEndian.Uint32(b[1:]) != place {
 		return completions{}, errMetadataPlace
 	}
+	c := completions{topic: binary.BigEndian.Uint32(b[5:])}
 	b = b[metadataHeader:]
 	base, ok := uvarint(&b)
 	if !ok {
@@ -95,7 +100,7 @@ func decodeCompletions(text string, place uint32, offset int64) (completions, er
 	if base != offset {
 		return completions{}, errMetadataBase
 	}
-	c := completions{base: base}
+	c.base = base
 	t, n := binary.Varint(b)
 	if n <= 0 {
 		return completions{}, errMetadataCorrupt

@@ -53,7 +53,7 @@ func newMetrics(reg prometheus.Registerer) *metrics {
 		retentionGaps:   counter("retention_gaps_total", "Times that retention removed records before they were delivered."),
 		retentionLost:   counter("retention_lost_offsets_total", "Offsets that retention removed before their records were delivered."),
 		beyondEnd:       counter("positions_beyond_end_total", "Times that the position lay beyond the end of the log, as after a topic was recreated."),
-		metadataIgnored: vec("commit_metadata_ignored_total", "Commit metadata that was not applied, so that its records were delivered again.", "reason", "foreign", "corrupt", "place", "base", "record"),
+		metadataIgnored: vec("commit_metadata_ignored_total", "Commit metadata that was not applied, so that its records were delivered again.", "reason", "foreign", "corrupt", "place", "base", "record", "recreated"),
 		metadataRefused: counter("commit_metadata_refused_total", "Partitions whose commit metadata the broker found too large."),
 		latency: prometheus.NewHistogram(prometheus.HistogramOpts{
 			Name: "signup_sheet_delivery_latency_seconds", Help: "From a record's timestamp until it was settled.",

@@ -116,12 +116,19 @@ func (p *pool) stop() {
 type poolState struct {
 	ready, busy, waiting int
 	progress             uint64
+	preparing            time.Time // since when the oldest row in preparation is; zero if there is none
 }
 
 func (p *pool) state() poolState {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	return poolState{ready: p.ready.len(), busy: len(p.workers) - p.idle, waiting: p.waiting, progress: p.progress}
+	s := poolState{ready: p.ready.len(), busy: len(p.workers) - p.idle, waiting: p.waiting, progress: p.progress}
+	for w := range p.workers {
+		if w.entry != nil && !w.entry.prepared.Load() && (s.preparing.IsZero() || w.since.Before(s.preparing)) {
+			s.preparing = w.since
+		}
+	}
+	return s
 }
 
 // fifo is a queue of entries that reuses its memory.

@@ -58,7 +58,7 @@ func (c *Consumer) newSession(generation int32, member string, windows map[int32
 		s.fetcher.tails[p] = &tail{high: -1}
 	}
 	s.committer = &committer{
-		cfg: c.cfg, cluster: c.control, generation: generation, member: member, windows: windows,
+		cfg: c.cfg, cluster: c.control, generation: generation, member: member, topic: c.topic, windows: windows,
 		lease: c.lease, end: s.stop, metrics: c.metrics, log: s.log,
 		acked: map[int32]position{}, plain: map[int32]bool{},
 	}
@@ -72,6 +72,10 @@ func (s *session) stop(reason error) {
 		close(s.stopped)
 	})
 }
+
+// lastCommit is what the last commit has of its own, should the deliveries use
+// up the whole drain timeout.
+const lastCommit = 500 * time.Millisecond
 
 // run works until the session is stopped, then drains: nothing new is fetched
 // or begun, what is queued is dropped, attempts under way are finished, and what
@@ -87,7 +91,8 @@ func (s *session) run(ctx context.Context) error {
 	s.pool.work = func(e *entry) { s.process(deliveries, e) } // before anything is submitted
 
 	var fetched, committed sync.WaitGroup
-	committed.Go(func() { s.committer.run(committing) })
+	drained := make(chan struct{})
+	committed.Go(func() { s.committer.run(committing, drained) })
 	if len(s.windows) > 0 {
 		fetched.Go(func() { s.fetcher.run(fetching) })
 	}
@@ -96,6 +101,7 @@ func (s *session) run(ctx context.Context) error {
 	began := time.Now()
 	drain, cancel := context.WithTimeout(ctx, s.c.cfg.DrainTimeout)
 	defer cancel()
+	defer context.AfterFunc(drain, stopCommitting)()
 	s.pool.stop()
 	stopDeliveries(s.reason)
 	stopFetching()
@@ -107,11 +113,13 @@ func (s *session) run(ctx context.Context) error {
 		s.log.Error("deliveries did not end within consumer.drain_timeout: they are left behind, and may be delivered again", "deliveries", s.pool.state().busy)
 	}
 	fetched.Wait()
-	stopCommitting()
+	close(drained)
 	committed.Wait()
 	var err error
 	if !s.lost() {
-		err = s.committer.last(drain)
+		last, cancel := context.WithDeadline(ctx, began.Add(s.c.cfg.DrainTimeout+lastCommit))
+		defer cancel()
+		err = s.committer.last(last)
 	}
 	s.c.lease.end()
 	for partition, w := range s.windows {
@@ -152,9 +160,11 @@ func (c *Consumer) road(ctx context.Context, e *entry) error {
 	}
 	event, err := c.decode(e)
 	if err != nil {
+		e.prepared.Store(true)
 		return c.bury(ctx, c.poison(e, err))
 	}
 	row := c.row(ctx, event)
+	e.prepared.Store(true)
 	err = c.sink.Deliver(ctx, row)
 	if refused, ok := errors.AsType[*sink.Refused](err); ok {
 		return c.bury(ctx, c.refused(e, row, refused))
@@ -209,11 +219,8 @@ func (c *Consumer) refused(e *entry, row sink.Row, r *sink.Refused) *letter {
 	return &letter{record: e.record, partition: e.window.partition, stage: "deliver", class: "refused", reason: r.Error(), eventID: row.EventID, refused: r, failed: time.Now()}
 }
 
-// bury writes a dead letter, under the lease like an attempt.
+// bury writes a dead letter.
 func (c *Consumer) bury(ctx context.Context, l *letter) error {
-	if err := c.lease.Wait(ctx); err != nil {
-		return err
-	}
 	if err := c.dead.write(ctx, l); err != nil {
 		return err
 	}

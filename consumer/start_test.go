@@ -1,6 +1,7 @@
 package consumer_test
 
 import (
+	"encoding/binary"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -26,38 +27,40 @@ func TestANewGroupBeginsWhereItIsTold(t *testing.T) {
 		old   bool
 	}{"earliest": {func(*consumer.Config) {}, true}, "latest": {latest, false}} {
 		t.Run(name, func(t *testing.T) {
-			s := set(t, 2)
-			records := s.publish(t, "old", 20, 4)
-			m := s.join(t, tc.tweak)
-			s.WaitCommitted(t, s.group, s.topic, func(c map[int32]kafkatest.Commit) bool { return len(c) == 2 })
-			if !tc.old {
-				records = nil
-			}
-			records = append(records, s.publish(t, "new", 20, 4)...)
-			s.delivered(t, len(records))
-			s.committed(t, 40)
-			m.leave(t)
-			s.judge(t, records, 0)
-			if got := s.sheet.State().Rows; got != len(records) {
-				t.Errorf("%d rows, want %d", got, len(records))
-			}
+			play(t, 2, func(t *testing.T, s *scene) {
+				records := s.publish(t, "old", 20, 4)
+				m := s.join(t, tc.tweak)
+				s.WaitCommitted(t, s.group, s.topic, func(c map[int32]kafkatest.Commit) bool { return len(c) == 2 })
+				if !tc.old {
+					records = nil
+				}
+				records = append(records, s.publish(t, "new", 20, 4)...)
+				s.delivered(t, len(records))
+				s.committed(t, 40)
+				m.leave(t)
+				s.judge(t, records, 0)
+				if got := s.sheet.State().Rows; got != len(records) {
+					t.Errorf("%d rows, want %d", got, len(records))
+				}
+			})
 		})
 	}
 }
 
 // A group goes on where it was, whatever consumer.start says.
 func TestAKnownGroupGoesOnWhereItWas(t *testing.T) {
-	s := set(t, 1)
-	records := s.publish(t, "a", 20, 4)
-	m := s.join(t, latest)
-	s.committed(t, 20) // the resolved start
-	m.leave(t)
-	records = append(records[:0], s.publish(t, "b", 20, 4)...)
-	m = s.join(t, latest)
-	s.delivered(t, 20)
-	s.committed(t, 40)
-	m.leave(t)
-	s.judge(t, records, 0)
+	play(t, 1, func(t *testing.T, s *scene) {
+		records := s.publish(t, "a", 20, 4)
+		m := s.join(t, latest)
+		s.committed(t, 20) // the resolved start
+		m.leave(t)
+		records = append(records[:0], s.publish(t, "b", 20, 4)...)
+		m = s.join(t, latest)
+		s.delivered(t, 20)
+		s.committed(t, 40)
+		m.leave(t)
+		s.judge(t, records, 0)
+	})
 }
 
 // Records in partitions that are added while the program runs are delivered
@@ -66,20 +69,21 @@ func TestAKnownGroupGoesOnWhereItWas(t *testing.T) {
 func TestPartitionsAddedWhileRunningAreDeliveredFromTheirStart(t *testing.T) {
 	for name, tweak := range map[string]func(*consumer.Config){"earliest": func(*consumer.Config) {}, "latest": latest} {
 		t.Run(name, func(t *testing.T) {
-			s := set(t, 1)
-			m := s.join(t, tweak)
-			m.running(t, 1)
-			s.WaitCommitted(t, s.group, s.topic, func(c map[int32]kafkatest.Commit) bool { return len(c) == 1 })
-			s.AddPartitions(t, s.topic, 3)
-			s.partitions = 3
-			records := s.publish(t, "added", 30, 6)
-			s.delivered(t, 30)
-			m.running(t, 3)
-			records = append(records, s.publish(t, "then", 30, 6)...)
-			s.delivered(t, 60)
-			s.committed(t, 60)
-			m.leave(t)
-			s.judge(t, records, 0)
+			play(t, 1, func(t *testing.T, s *scene) {
+				m := s.join(t, tweak)
+				m.running(t, 1)
+				s.WaitCommitted(t, s.group, s.topic, func(c map[int32]kafkatest.Commit) bool { return len(c) == 1 })
+				s.AddPartitions(t, s.topic, 3)
+				s.partitions = 3
+				records := s.publish(t, "added", 30, 6)
+				s.delivered(t, 30)
+				m.running(t, 3)
+				records = append(records, s.publish(t, "then", 30, 6)...)
+				s.delivered(t, 60)
+				s.committed(t, 60)
+				m.leave(t)
+				s.judge(t, records, 0)
+			})
 		})
 	}
 }
@@ -118,32 +122,40 @@ func TestTheTimeOfARecordIsItsAppendTimeWhereTheTopicSaysSo(t *testing.T) {
 		append bool
 	}{"LogAppendTime": {"LogAppendTime", true}, "CreateTime": {"CreateTime", false}} {
 		t.Run(name, func(t *testing.T) {
-			s := set(t, 1)
-			_, err := kadm.NewClient(s.Client(t)).AlterTopicConfigs(t.Context(), []kadm.AlterConfig{{Op: kadm.SetConfig, Name: "message.timestamp.type", Value: &tc.kind}}, s.topic)
-			if err != nil {
-				t.Fatal(err)
-			}
-			written := time.Now().Add(-72 * time.Hour).Truncate(time.Millisecond)
-			value := []byte(`{"email":"ann@example.com"}`)
-			s.Produce(t, s.topic, &kgo.Record{Value: value, Timestamp: written}, &kgo.Record{Value: value, Timestamp: written.Add(time.Second)})
-			stored := s.ReadAll(t, s.topic)
-			if appended := time.Since(stored[0].Timestamp) < time.Hour; appended != tc.append {
-				t.Fatalf("the log has %v as the record's time", stored[0].Timestamp)
-			}
-			m := s.join(t)
-			s.delivered(t, 2)
-			s.committed(t, 2)
-			m.leave(t)
-			rows := map[string]string{}
-			for _, e := range s.sheet.Accepted() {
-				rows[e.EventID] = e.Row.Text("timestamp")
-			}
-			for _, r := range stored {
-				id := signup.EventID(s.topic, 0, r.Offset, r.Timestamp)
-				if want := r.Timestamp.UTC().Format("2006-01-02T15:04:05.000Z"); rows[id] != want {
-					t.Errorf("offset %d: row %s has the timestamp %q, want %q", r.Offset, id, rows[id], want)
+			play(t, 1, func(t *testing.T, s *scene) {
+				_, err := kadm.NewClient(s.Client(t)).AlterTopicConfigs(t.Context(), []kadm.AlterConfig{{Op: kadm.SetConfig, Name: "message.timestamp.type", Value: &tc.kind}}, s.topic)
+				if err != nil {
+					t.Fatal(err)
 				}
-			}
+				written := time.Now().Add(-72 * time.Hour).Truncate(time.Millisecond)
+				value := []byte(`{"email":"ann@example.com"}`)
+				s.Produce(t, s.topic, &kgo.Record{Value: value, Timestamp: written}, &kgo.Record{Value: value, Timestamp: written.Add(time.Second)})
+				if tc.append && !s.Real() { // kfake leaves it to producers, who cannot say so
+					batch := s.batchAt(t, 0)
+					batch[22] |= 8
+					binary.BigEndian.PutUint64(batch[35:], uint64(time.Now().UnixMilli()))
+					seal(batch)
+					s.forge(2, func(int64) []byte { return batch })
+				}
+				stored := s.ReadAll(t, s.topic)
+				if appended := time.Since(stored[0].Timestamp) < time.Hour; appended != tc.append {
+					t.Fatalf("the log has %v as the record's time", stored[0].Timestamp)
+				}
+				m := s.join(t)
+				s.delivered(t, 2)
+				s.committed(t, 2)
+				m.leave(t)
+				rows := map[string]string{}
+				for _, e := range s.sheet.Accepted() {
+					rows[e.EventID] = e.Row.Text("timestamp")
+				}
+				for _, r := range stored {
+					id := signup.EventID(s.topic, 0, r.Offset, r.Timestamp)
+					if want := r.Timestamp.UTC().Format("2006-01-02T15:04:05.000Z"); rows[id] != want {
+						t.Errorf("offset %d: row %s has the timestamp %q, want %q", r.Offset, id, rows[id], want)
+					}
+				}
+			})
 		})
 	}
 }

@@ -106,20 +106,25 @@ type stuck struct {
 }
 
 // Live returns an error if deliveries are stuck: for a minute, a row that could
-// be attempted (not held, chained, backing off or without lease) was not. It
-// has to be called now and then, because it compares.
+// be attempted (not held, chained, backing off or without lease) was not. Either
+// one is not prepared in all that time, or none is attempted. It has to be
+// called now and then, because it compares.
 func (c *Consumer) Live() error {
 	st := c.Status()
 	s := c.current()
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	var progress uint64
+	var ps poolState
 	if s != nil {
-		progress = s.pool.state().progress
+		ps = s.pool.state()
 	}
-	attempt := c.sink.LastAttempt()
+	free := len(st.Holds) == 0 && c.lease.Valid()
+	if free && !ps.preparing.IsZero() && time.Since(ps.preparing) >= stuckAfter {
+		return errors.New("a delivery is stuck: its row is in preparation for " + time.Since(ps.preparing).Round(time.Second).String())
+	}
+	progress, attempt := ps.progress, c.sink.LastAttempt()
 	idle := s == nil || st.Queued+st.InProgress-st.Retrying == 0
-	if idle || len(st.Holds) > 0 || st.Attempts > 0 || !c.lease.Valid() || progress != c.stuck.progress || attempt != c.stuck.attempt || c.stuck.since.IsZero() {
+	if idle || !free || st.Attempts > 0 || progress != c.stuck.progress || attempt != c.stuck.attempt || c.stuck.since.IsZero() {
 		c.stuck = stuck{since: time.Now(), progress: progress, attempt: attempt}
 		return nil
 	}

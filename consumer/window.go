@@ -3,6 +3,7 @@ package consumer
 import (
 	"hash/maphash"
 	"sync"
+	"sync/atomic"
 	"time"
 )
 
@@ -16,7 +17,8 @@ import (
 type window struct {
 	partition int32
 	place     uint32
-	ordered   bool // order: key
+	topic     uint32 // short id of the topic that the log is of; 0 if it is not known
+	ordered   bool   // order: key
 	seed      maphash.Seed
 
 	mu    sync.Mutex
@@ -57,6 +59,8 @@ type entry struct {
 	keyed      bool
 	waits      bool   // for the one before it in its chain
 	follower   *entry // the next record of the same key
+
+	prepared atomic.Bool // ready for the endpoint, or for the dead-letter topic
 }
 
 // position is what a commit says of one partition.
@@ -259,11 +263,11 @@ func (w *window) position(limit int) position {
 		// The records known to be settled above next have no record to be bound
 		// to until the fetch has passed them, which it does in a moment.
 	default:
-		w.committed = position{offset: w.mark()}
+		c := completions{topic: w.topic, base: w.mark()}
 		if e := w.first; e != nil {
-			c := completions{base: e.offset, time: e.time, done: w.settled(e.offset + 1)}
-			w.committed.metadata = c.encode(w.place, limit)
+			c.time, c.done = e.time, w.settled(e.offset+1)
 		}
+		w.committed = position{offset: c.base, metadata: c.encode(w.place, limit)}
 	}
 	w.anchor(w.committed.offset)
 	return w.committed

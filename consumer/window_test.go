@@ -349,7 +349,7 @@ func TestForeignAndStaleCommitMetadataIsTurnedDown(t *testing.T) {
 	c := completions{base: 7, time: 99, done: spans{{9, 12}}}
 	text := c.encode(4, maxMetadata)
 	flip := []byte(text)
-	flip[10] ^= 1
+	flip[10] = map[bool]byte{true: 'B', false: 'A'}[flip[10] == 'A']
 	for name, tc := range map[string]struct {
 		text   string
 		place  uint32

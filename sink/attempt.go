@@ -5,6 +5,7 @@ import (
 	"context"
 	"crypto/tls"
 	"io"
+	"maps"
 	"net"
 	"net/http"
 	"net/http/httptrace"
@@ -62,9 +63,7 @@ func (s *Sink) attempt(ctx context.Context, row Row) answer {
 		GotFirstResponseByte: t.gotFirstResponseByte,
 	}))
 	req.Header = make(http.Header, len(s.header)+1)
-	for name, values := range s.header {
-		req.Header[name] = values
-	}
+	maps.Copy(req.Header, s.header)
 	// Raw: the expired draft has a quoted string here, but what receivers look up is
 	// the text as it is.
 	req.Header["Idempotency-Key"] = []string{row.HeaderID}

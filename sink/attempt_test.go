@@ -5,7 +5,6 @@ import (
 	"context"
 	"errors"
 	"io"
-	"log"
 	"net"
 	"net/http"
 	"sync"
@@ -16,8 +15,6 @@ import (
 
 	"github.com/twmb/franz-go/pkg/kfake"
 )
-
-func newDiscardLog() *log.Logger { return log.New(io.Discard, "", 0) }
 
 // TestADeadConnectionIsRepeatedOnceByUs: the second request on a connection finds it
 // dying. net/http must not repeat it unseen.
@@ -163,7 +160,7 @@ func TestNothingIsRepeatedAfterTheEndOfTheContext(t *testing.T) {
 		if err := s.Deliver(ctx, row("1")); err != nil {
 			t.Fatal(err)
 		}
-		if err := s.Deliver(ctx, row("2")); err != stop || len(e.requests()) != 2 {
+		if err := s.Deliver(ctx, row("2")); !errors.Is(err, stop) || len(e.requests()) != 2 {
 			t.Errorf("%v after %d requests", err, len(e.requests()))
 		}
 	})
@@ -304,7 +301,7 @@ func TestNothingReachesTheWireAfterTheEndOfTheContext(t *testing.T) {
 				return e.DialContext(ctx, network, addr)
 			}
 		})
-		if err := s.Deliver(ctx, row("1")); err != stop || len(e.requests()) != 0 {
+		if err := s.Deliver(ctx, row("1")); !errors.Is(err, stop) || len(e.requests()) != 0 {
 			t.Errorf("%v after %d requests", err, len(e.requests()))
 		}
 	})

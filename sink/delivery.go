@@ -20,7 +20,7 @@ const (
 // Refused says that the endpoint rejects this row (400, 413, 414, 415, 422), whatever
 // it does with others: sending it again would not help. None of its fields holds a value
 // of the row or a part of the URL.
-type Refused struct {
+type Refused struct { //nolint:errname // our word for what the endpoint did
 	// Status is the endpoint's HTTP status.
 	Status int
 	// Response is at most 1 KiB of what the endpoint said, with the row's values and

@@ -16,7 +16,7 @@ func TestBackoffIsFullJitterBelowADoublingBound(t *testing.T) {
 		if times <= 7 {
 			bound = min(bound, 500*time.Millisecond<<(times-1))
 		}
-		var least, most = bound, time.Duration(0)
+		least, most := bound, time.Duration(0)
 		for range 500 {
 			d := backoff(times)
 			least, most = min(least, d), max(most, d)
@@ -78,9 +78,9 @@ func TestAnAttemptUnderWayIsFinished(t *testing.T) {
 	for status, want := range map[int]func(error) bool{
 		200: func(err error) bool { return err == nil },
 		422: func(err error) bool { _, ok := errors.AsType[*Refused](err); return ok },
-		503: func(err error) bool { return err == stop },
-		404: func(err error) bool { return err == stop },
-		429: func(err error) bool { return err == stop },
+		503: func(err error) bool { return errors.Is(err, stop) },
+		404: func(err error) bool { return errors.Is(err, stop) },
+		429: func(err error) bool { return errors.Is(err, stop) },
 	} {
 		synctest.Test(t, func(t *testing.T) {
 			ctx, cancel := context.WithCancelCause(t.Context())
@@ -137,13 +137,13 @@ func TestEveryWaitEndsWithTheContext(t *testing.T) {
 				synctest.Wait()
 				begin, sent := time.Now(), len(e.requests())
 				cancel(stop)
-				if err := <-done; err != stop {
+				if err := <-done; !errors.Is(err, stop) {
 					t.Errorf("%v", err)
 				}
 				if time.Since(begin) != 0 {
 					t.Errorf("ended after %v", time.Since(begin))
 				}
-				if err := s.Deliver(ctx, row("2")); err != stop {
+				if err := s.Deliver(ctx, row("2")); !errors.Is(err, stop) {
 					t.Errorf("after the end: %v", err)
 				}
 				end()

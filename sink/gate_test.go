@@ -184,7 +184,7 @@ func TestAnAnswerOlderThanTheOpeningDoesNotClose(t *testing.T) {
 
 func TestARefusedProbeOpensTheGate(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		e := newEndpoint(t, func(n int, w http.ResponseWriter, r *http.Request) {
+		e := newEndpoint(t, func(n int, w http.ResponseWriter, _ *http.Request) {
 			if n == 1 {
 				w.WriteHeader(http.StatusNotFound)
 			} else {

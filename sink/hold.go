@@ -77,12 +77,8 @@ func (h *holdLog) note(ctx context.Context, log *slog.Logger, c change, a answer
 			slog.String("reason", c.reason), slog.Duration("lasted", now.Sub(c.since)))
 	case due:
 		level, text := remedy(c.reason)
-		message := "hold: the endpoint takes no rows"
-		if c.kind == extended {
-			message = "hold goes on: the endpoint takes no rows"
-		}
-		log.LogAttrs(ctx, level, message,
-			slog.String("reason", c.reason), slog.String("err", a.words()), slog.Time("since", c.since),
+		log.LogAttrs(ctx, level, "hold: the endpoint takes no rows",
+			slog.String("reason", c.reason), slog.String("err", a.words()), slog.Duration("lasted", now.Sub(c.since)),
 			slog.Time("next_probe", c.next), slog.String("remedy", text))
 	}
 }

@@ -4,10 +4,10 @@ import (
 	"crypto/tls"
 	"crypto/x509"
 	"encoding/binary"
-	"errors"
 	"io"
 	"net"
 	"net/http/httptest"
+	"sync"
 	"sync/atomic"
 	"testing"
 	"testing/synctest"
@@ -29,7 +29,7 @@ const (
 type http2Endpoint struct {
 	kfake.VirtualNetwork
 	heads, bodies atomic.Int32
-	onHead        func(conn net.Conn, stream uint32, n int32) (answered bool)
+	onHead        func(stream uint32, n int32) (answer []byte) // may be nil
 }
 
 // tlsConfigs returns the two sides of a trusted connection that offers HTTP/2. It is to be
@@ -44,9 +44,19 @@ func tlsConfigs() (server, client *tls.Config) {
 }
 
 func (e *http2Endpoint) handle(conn net.Conn) {
+	// A pipe has no buffer: reading must go on while a frame is written.
+	out := make(chan []byte, 64)
+	var writer sync.WaitGroup
+	writer.Go(func() {
+		for frame := range out {
+			_, _ = conn.Write(frame)
+		}
+	})
+	defer writer.Wait()
+	defer close(out)
 	defer conn.Close()
 	_, _ = io.ReadFull(conn, make([]byte, len("PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n")))
-	writeFrame(conn, frameSettings, 0, 0, nil)
+	out <- frame(frameSettings, 0, 0, nil)
 	refused := map[uint32]bool{}
 	for {
 		var head [9]byte
@@ -60,45 +70,48 @@ func (e *http2Endpoint) handle(conn net.Conn) {
 		kind, flags, stream := head[3], head[4], binary.BigEndian.Uint32(head[5:])
 		switch {
 		case kind == frameSettings && flags&1 == 0:
-			writeFrame(conn, frameSettings, 1, 0, nil)
+			out <- frame(frameSettings, 1, 0, nil)
 		case kind == frameHeaders:
 			if n := e.heads.Add(1); e.onHead != nil {
-				refused[stream] = e.onHead(conn, stream, n)
+				if answer := e.onHead(stream, n); answer != nil {
+					refused[stream] = true
+					out <- answer
+				}
 			}
 		case kind == frameData && flags&1 == 1 && !refused[stream]: // END_STREAM
 			e.bodies.Add(1)
-			writeFrame(conn, frameHeaders, 5, stream, []byte{0x88}) // :status 200, the end
+			out <- frame(frameHeaders, 5, stream, []byte{0x88}) // :status 200, the end
 		}
 	}
 }
 
-func writeFrame(w io.Writer, kind, flags byte, stream uint32, payload []byte) {
-	frame := []byte{0, 0, byte(len(payload)), kind, flags}
-	frame = binary.BigEndian.AppendUint32(frame, stream)
-	_, _ = w.Write(append(frame, payload...))
+func frame(kind, flags byte, stream uint32, payload []byte) []byte {
+	f := []byte{0, 0, byte(len(payload)), kind, flags}
+	f = binary.BigEndian.AppendUint32(f, stream)
+	return append(f, payload...)
 }
 
 // TestWhatHTTP2DidNotProcessIsRepeatedAtOnce: GOAWAY and REFUSED_STREAM, on a new and on
 // a kept connection.
 func TestWhatHTTP2DidNotProcessIsRepeatedAtOnce(t *testing.T) {
 	server, client := tlsConfigs()
-	for name, refuse := range map[string]func(conn net.Conn, stream uint32){
-		"REFUSED_STREAM": func(conn net.Conn, stream uint32) {
-			writeFrame(conn, frameReset, 0, stream, []byte{0, 0, 0, 7})
+	for name, refuse := range map[string]func(stream uint32) []byte{
+		"REFUSED_STREAM": func(stream uint32) []byte {
+			return frame(frameReset, 0, stream, []byte{0, 0, 0, 7})
 		},
-		"GOAWAY": func(conn net.Conn, stream uint32) {
+		"GOAWAY": func(stream uint32) []byte {
 			payload := binary.BigEndian.AppendUint32(nil, max(stream, 2)-2) // the last one processed
-			writeFrame(conn, frameGoAway, 0, 0, append(payload, 0, 0, 0, 0))
+			return frame(frameGoAway, 0, 0, append(payload, 0, 0, 0, 0))
 		},
 	} {
 		for _, at := range []int32{1, 2} {
 			t.Run(name, func(t *testing.T) {
 				synctest.Test(t, func(t *testing.T) {
-					e := &http2Endpoint{onHead: func(conn net.Conn, stream uint32, n int32) bool {
+					e := &http2Endpoint{onHead: func(stream uint32, n int32) []byte {
 						if n == at {
-							refuse(conn, stream)
+							return refuse(stream)
 						}
-						return n == at
+						return nil
 					}}
 					s := e.sink(t, server, client, nil)
 					begin := time.Now()
@@ -153,10 +166,7 @@ func (e *http2Endpoint) sink(t *testing.T, server, client *tls.Config, p Permit)
 	t.Helper()
 	serveRaw(t, &e.VirtualNetwork, func(conn net.Conn) {
 		secure := tls.Server(conn, server)
-		if err := secure.HandshakeContext(t.Context()); err != nil && !errors.Is(err, io.EOF) {
-			t.Error(err)
-		}
-		e.handle(secure)
+		e.handle(secure) // its first read shakes hands
 	})
 	return newSink(t, Config{
 		URL: "https://127.0.0.1:80/hook", Concurrency: 4, Timeout: time.Second, Permit: p, TLS: client,

@@ -2,6 +2,7 @@ package sink
 
 import (
 	"bytes"
+	"encoding/base64"
 	"html"
 	"net/http"
 	"net/url"
@@ -32,9 +33,15 @@ func secretsOf(target *url.URL) []string {
 	secrets = append(secrets, target.RawQuery)
 	if target.User != nil {
 		password, _ := target.User.Password()
-		secrets = append(secrets, target.User.Username(), password)
+		secrets = append(secrets, target.User.Username(), password, credentials(target.User))
 	}
 	return slices.DeleteFunc(secrets, func(s string) bool { return strings.Trim(s, "/") == "" })
+}
+
+// credentials returns what basic authentication sends.
+func credentials(user *url.Userinfo) string {
+	password, _ := user.Password()
+	return base64.StdEncoding.EncodeToString([]byte(user.Username() + ":" + password))
 }
 
 // valuesOf returns the strings and numbers in a row, at any depth, and the names below
@@ -96,9 +103,11 @@ func masked(text string, private []string) string {
 			folded[i] = unicode.ToLower(r)
 		}
 		eachWord(folded, func(from, to int) {
-			for _, at := range words[string(folded[from:to])] {
+			word := string(folded[from:to])
+			for _, at := range words[word] {
 				hide(at, at+to-from)
 			}
+			delete(words, word) // once is enough, and keeps a word said often from costing its square
 		})
 		if len(folded) < 2 || len(folded) < 4 && len(value) == len(folded) {
 			continue // "al" is in "final": only as a word

@@ -6,7 +6,6 @@ package sink
 import (
 	"context"
 	"crypto/tls"
-	"encoding/base64"
 	"errors"
 	"log/slog"
 	"net"
@@ -106,9 +105,7 @@ func New(cfg Config, reg prometheus.Registerer, log *slog.Logger) (*Sink, error)
 		"User-Agent":   {cfg.UserAgent},
 	}
 	if user := target.User; user != nil {
-		password, _ := user.Password()
-		credentials := base64.StdEncoding.EncodeToString([]byte(user.Username() + ":" + password))
-		header["Authorization"] = []string{"Basic " + credentials}
+		header["Authorization"] = []string{"Basic " + credentials(user)}
 		target.User = nil
 	}
 	s := &Sink{
@@ -138,7 +135,7 @@ func parseURL(raw string) (*url.URL, error) {
 	target, err := url.Parse(raw)
 	switch {
 	case err != nil:
-		return nil, errors.New("sink.url: is not a URL") //nolint:nilerr // it would print the URL
+		return nil, errors.New("sink.url: is not a URL") // its own words print the URL
 	case target.Scheme != "http" && target.Scheme != "https":
 		return nil, errors.New("sink.url: must begin with https:// or http://")
 	case target.Hostname() == "":
@@ -155,7 +152,7 @@ func newTransport(cfg Config) *http.Transport {
 	}
 	security := cfg.TLS.Clone()
 	if security == nil {
-		security = &tls.Config{} //nolint:gosec // the version is set below
+		security = &tls.Config{}
 	}
 	security.MinVersion = max(security.MinVersion, tls.VersionTLS12)
 	return &http.Transport{

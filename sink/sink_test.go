@@ -23,7 +23,6 @@ import (
 // endpoint is an HTTP server on an in-memory network, for use in a bubble.
 type endpoint struct {
 	kfake.VirtualNetwork
-	server http.Server
 
 	mu       sync.Mutex
 	conns    int

@@ -5,6 +5,7 @@ import (
 	"crypto/tls"
 	"errors"
 	"fmt"
+	"log/slog"
 	"net"
 	"net/http"
 	"net/http/httptest"
@@ -88,7 +89,7 @@ func TestEveryStatusOfAnEndpoint(t *testing.T) {
 					t.Errorf("%d: %v", status, err)
 				}
 			case transient, hold:
-				if err != stop {
+				if !errors.Is(err, stop) {
 					t.Errorf("%d: %v", status, err)
 				}
 			}
@@ -106,7 +107,7 @@ func TestEveryStatusOfAnEndpoint(t *testing.T) {
 func TestFailuresWithoutAnAnswerHaveTheirVerdict(t *testing.T) {
 	ok := http.HandlerFunc(func(http.ResponseWriter, *http.Request) {})
 	quiet := func(s *httptest.Server) *httptest.Server {
-		s.Config.ErrorLog = newDiscardLog()
+		s.Config.ErrorLog = slog.NewLogLogger(slog.DiscardHandler, 0)
 		return s
 	}
 	plain := quiet(httptest.NewServer(ok))
@@ -114,7 +115,7 @@ func TestFailuresWithoutAnAnswerHaveTheirVerdict(t *testing.T) {
 	secure := quiet(httptest.NewTLSServer(ok))
 	defer secure.Close()
 	old := quiet(httptest.NewUnstartedServer(ok))
-	old.TLS = &tls.Config{MaxVersion: tls.VersionTLS11} //nolint:gosec // what is to be refused
+	old.TLS = &tls.Config{MaxVersion: tls.VersionTLS11}
 	old.StartTLS()
 	defer old.Close()
 	hangup := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {

@@ -123,8 +123,10 @@ func TestAdminServerStopsAlthoughARequestHangs(t *testing.T) {
 	}}, prometheus.NewRegistry())
 	defer close(release)
 
+	answered := make(chan struct{})
 	go func() {
-		request, _ := http.NewRequestWithContext(context.Background(), "GET", url+"/status", nil)
+		defer close(answered)
+		request, _ := http.NewRequestWithContext(t.Context(), "GET", url+"/status", nil)
 		if response, err := http.DefaultClient.Do(request); err == nil {
 			_ = response.Body.Close()
 		}
@@ -134,6 +136,11 @@ func TestAdminServerStopsAlthoughARequestHangs(t *testing.T) {
 	a.stop()
 	if took := time.Since(began); took < adminStop || took > adminStop+5*time.Second {
 		t.Errorf("stop took %s, want %s", took, adminStop)
+	}
+	select {
+	case <-answered:
+	case <-time.After(5 * time.Second):
+		t.Error("the connection of the request is still open")
 	}
 }
 

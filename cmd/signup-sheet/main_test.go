@@ -122,7 +122,7 @@ func TestFirstSignalStopsAndSecondExitsAtOnce(t *testing.T) {
 	}
 	select {
 	case <-exited:
-		t.Error("exited at the first signal")
+		t.Fatal("exited at the first signal")
 	case signals <- syscall.SIGINT:
 	}
 	if code := <-exited; code != exitFailed {

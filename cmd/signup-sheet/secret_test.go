@@ -81,6 +81,7 @@ func TestSecretsAreNeverShown(t *testing.T) {
 		var out bytes.Buffer
 		slog.New(slog.NewJSONHandler(&out, nil)).Info("x", "config", c, "url", c.Sink.URL)
 		slog.New(slog.NewTextHandler(&out, nil)).Info("x", "config", c, "url", c.Sink.URL)
+		newLogger(&out, logConfig{Format: "text"}).Info("x", "config", c, "url", c.Sink.URL)
 		encoded, err := json.Marshal(c)
 		if err != nil {
 			t.Fatal(err)

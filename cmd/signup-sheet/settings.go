@@ -231,8 +231,5 @@ const redacted = "[secret]"
 // Format writes the same words for every verb.
 func (secret) Format(f fmt.State, _ rune) { _, _ = f.Write([]byte(redacted)) }
 
-// LogValue is what slog writes.
-func (secret) LogValue() slog.Value { return slog.StringValue(redacted) }
-
-// MarshalText is what encoders write.
+// MarshalText is what encoders and slog's handlers write.
 func (secret) MarshalText() ([]byte, error) { return []byte(redacted), nil }

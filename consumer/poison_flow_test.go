@@ -1,0 +1,65 @@
+package consumer_test
+
+import (
+	"fmt"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/twmb/franz-go/pkg/kgo"
+	"github.com/twmb/franz-go/pkg/kmsg"
+
+	"signup-sheet/consumer"
+	"signup-sheet/internal/receiver"
+)
+
+// Hazard 18: with 1 % of the records malformed, 20 ms posts and 256 in flight,
+// throughput stays within 10 % of the clean run. Each malformed record is
+// dead-lettered once, and none is attempted.
+func TestPoisonInAFastStreamDoesNotSlowItDown(t *testing.T) {
+	const good = 9_900
+	run := func(t *testing.T, poison int) (d time.Duration) {
+		synctest.Test(t, func(t *testing.T) {
+			s := setVirtual(t, 2)
+			s.sheet.Script(receiver.Always(receiver.Answer{Delay: 20 * time.Millisecond}))
+			s.produces(func(*kmsg.ProduceRequest) (kmsg.Response, error, bool) { // what brokers take to write to all replicas
+				s.Fake().SleepControl(func() { time.Sleep(25 * time.Millisecond) }) //nolint:forbidigo // virtual
+				return nil, nil, false
+			})
+			var records, bad []*kgo.Record
+			for i, r := range s.signups("s", good, 997) {
+				records = append(records, r)
+				if poison > 0 && i%(good/poison) == 0 {
+					b := &kgo.Record{Key: r.Key, Value: fmt.Appendf(nil, `{"id":"bad-%d","email":`, i), Partition: r.Partition}
+					records, bad = append(records, b), append(bad, b)
+				}
+			}
+			s.Produce(t, s.topic, records...)
+			m := s.join(t, func(c *consumer.Config) { c.Sink.Concurrency = 256 })
+			m.running(t, 2)
+			began := time.Now()
+			s.delivered(t, good)
+			d = time.Since(began)
+			s.committed(t, int64(len(records)))
+			m.leave(t)
+			if st := s.sheet.State(); st.Requests != good || st.Accepted != good {
+				t.Errorf("%d requests and %d accepted rows for %d good records", st.Requests, st.Accepted, good)
+			}
+			letters := s.letters(t)
+			for _, b := range bad {
+				if n := len(letters[placeOf(b)]); n != 1 {
+					t.Errorf("%d dead letters of a record", n)
+				}
+			}
+			if len(letters) != len(bad) || len(bad) != poison {
+				t.Errorf("dead letters of %d records, want %d", len(letters), poison)
+			}
+		})
+		return d
+	}
+	clean, dirty := run(t, 0), run(t, good/99)
+	t.Logf("clean %v, with poison %v", clean, dirty)
+	if dirty > clean*11/10 {
+		t.Errorf("1 %% of poison slows down from %v to %v", clean, dirty)
+	}
+}
