@@ -80,8 +80,8 @@ func (s *scene) batchAt(t *testing.T, offset int64) []byte {
 }
 
 // forge answers fetches of partition 0 from below offset until with the batches
-// that make returns, as long as it returns some, and counts all fetches.
-func (s *scene) forge(until int64, make func(offset int64) []byte) *atomic.Int64 {
+// that next returns, as long as it returns some, and counts all fetches.
+func (s *scene) forge(until int64, next func(offset int64) []byte) *atomic.Int64 {
 	var fetches atomic.Int64
 	s.Fake().ControlKey(int16(kmsg.Fetch), func(kreq kmsg.Request) (kmsg.Response, error, bool) {
 		s.Fake().KeepControl()
@@ -91,7 +91,7 @@ func (s *scene) forge(until int64, make func(offset int64) []byte) *atomic.Int64
 		if offset >= until {
 			return nil, nil, false
 		}
-		batches := make(offset)
+		batches := next(offset)
 		if batches == nil {
 			return nil, nil, false
 		}

@@ -18,7 +18,11 @@ import (
 // refusal waits until the member has refused to start, and returns its words.
 func (m *member) refusal(t *testing.T) string {
 	t.Helper()
-	<-m.done
+	select {
+	case <-m.done:
+	case <-time.After(time.Minute):
+		t.Fatal("the member starts")
+	}
 	if _, ok := errors.AsType[*consumer.SetupError](m.err); !ok {
 		t.Fatalf("the member ended with %v", m.err)
 	}

@@ -308,8 +308,8 @@ func TestDeadLettersThatShareARequestStayBelowTheLimit(t *testing.T) {
 		m := s.join(t)
 		m.running(t, 1)
 		total := int64(0)
-		for size := 123_600; size < 124_300; size += 50 { // eight of them are about the limit
-			for range 8 {
+		for size := 123_600; size < 124_300; size += 100 { // eight of them are about the limit
+			for range 12 {
 				s.Produce(t, s.topic, &kgo.Record{Value: noise(size)})
 				total++
 			}

@@ -20,7 +20,6 @@ func named(name string) func(*consumer.Config) {
 	return func(cfg *consumer.Config) { cfg.Sink.UserAgent = name }
 }
 
-
 // commitErrors are the errors that the brokers answered commits with.
 func commitErrors(w *wire, since time.Time) (codes []int16) {
 	for _, e := range w.exchanges(kmsg.OffsetCommit, since) {
@@ -118,7 +117,7 @@ func TestAnErrorOfOffsetFetchIsNeverTakenForNothingCommitted(t *testing.T) {
 					for i := range fetched.Topics {
 						for j := range fetched.Topics[i].Partitions {
 							if p := &fetched.Topics[i].Partitions[j]; changed && p.Partition == 1 {
-								p.Offset, p.Metadata, p.ErrorCode = -1, kmsg.StringPtr(""), kerr.CoordinatorLoadInProgress.Code
+								p.Offset, p.Metadata, p.ErrorCode = -1, new(""), kerr.CoordinatorLoadInProgress.Code
 							}
 						}
 					}

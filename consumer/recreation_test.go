@@ -92,30 +92,64 @@ func TestNoRecordOfARecreatedTopicIsSkipped(t *testing.T) {
 // Hazard 7: brokers without topic ids (before Kafka 2.8, and some that speak its
 // protocol) are asked for the commits instead, which go with a topic.
 func TestNoRecordOfARecreatedTopicIsSkippedWhereTopicsHaveNoID(t *testing.T) {
-	for _, full := range []bool{false, true} {
-		t.Run(fmt.Sprintf("full window %v", full), func(t *testing.T) {
+	for name, tc := range map[string]struct{ full, stops bool }{
+		"at its end": {}, "with full windows": {full: true}, "with full windows, stopped at once": {full: true, stops: true},
+	} {
+		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				s := setVirtual(t, 2, kafkatest.Fake(kfake.MaxVersions(kversion.V2_7_0())))
-				rows := 100
-				if full {
-					s.sheet.Script(receiver.Always(receiver.Answer{Status: 503}))
-					rows = 0
-				}
 				s.publish(t, "old", 100, 100)
-				m := s.join(t, func(c *consumer.Config) { c.Window = 10 })
-				s.delivered(t, rows)
-				s.committed(t, int64(rows))
-				if got := s.Committed(t, s.group, s.topic)[0].Metadata; rows > 0 && got != "" {
+				window := func(c *consumer.Config) { c.Window = 10 }
+				m := s.join(t, window)
+				s.delivered(t, 100)
+				s.committed(t, 100)
+				if got := s.Committed(t, s.group, s.topic)[0].Metadata; got != "" {
 					t.Fatalf("metadata %q: there is an id", got)
 				}
+				if tc.full {
+					s.fillWindows(t, m, "held", 10)
+				}
 				s.recreate(t)
+				records := s.publish(t, "new", 300, 7)
+				if tc.stops {
+					m.leave(t)
+				}
 				s.sheet.Script(nil)
-				s.allNew(t, s.publish(t, "new", 300, 7))
+				if tc.stops {
+					m = s.join(t, window)
+				}
+				s.allNew(t, records)
 				s.committed(t, 300)
 				m.leave(t)
 			})
 		})
 	}
+}
+
+// fillWindows makes the endpoint fail, and writes signups until both windows of
+// the member have as many unsettled as they take, so that nothing is fetched.
+func (s *scene) fillWindows(t *testing.T, m *member, prefix string, window int) {
+	t.Helper()
+	s.sheet.Script(receiver.Always(receiver.Answer{Status: 503}))
+	s.producedAnew(t, s.signups(prefix, 5*window, 7))
+	await(t, "full windows", func() bool {
+		st := m.Status().Partitions
+		return len(st) == 2 && st[0].Unsettled == window && st[1].Unsettled == window
+	})
+}
+
+// Hazard 7: consumer.start=latest is for a group that is new. A topic that is
+// recreated under it is read from its start.
+func TestARecreatedTopicIsReadFromItsStartWithLatestToo(t *testing.T) {
+	play(t, 2, func(t *testing.T, s *scene) {
+		s.publish(t, "old", 100, 7)
+		m := s.join(t, latest)
+		s.committed(t, 100)
+		s.recreate(t)
+		s.allNew(t, s.publish(t, "new", 300, 7))
+		s.committed(t, 300)
+		m.leave(t)
+	})
 }
 
 // Hazard 7: the same topic again and again, deleted, created and refilled as fast
@@ -127,12 +161,7 @@ func TestATopicRecreatedAtOnceLosesNoRecord(t *testing.T) {
 		admin := kadm.NewClient(s.Client(t))
 		for round := range 6 {
 			if hold := round%3 == 2; hold {
-				s.sheet.Script(receiver.Always(receiver.Answer{Status: 503}))
-				s.producedAnew(t, s.signups(fmt.Sprintf("held%d", round), 100, 7))
-				await(t, "full windows", func() bool {
-					st := m.Status().Partitions
-					return len(st) == 2 && st[0].Unsettled == 20 && st[1].Unsettled == 20
-				})
+				s.fillWindows(t, m, fmt.Sprintf("held%d", round), 20)
 			}
 			if _, err := admin.DeleteTopic(t.Context(), s.topic); err != nil {
 				t.Fatal(err)
@@ -348,7 +377,7 @@ func TestAPositionBeyondTheEndOfTheLogSkipsNothing(t *testing.T) {
 // does not join the group again and again.
 func TestADeletedTopicIsWaitedFor(t *testing.T) {
 	for _, full := range []bool{false, true} {
-		for _, delay := range []int{0, 3, 4} { // the group looks for the topic every 5 s
+		for _, delay := range []int{2, 4} { // a commit after 3 s and the group itself after 5 s find out first
 			t.Run(fmt.Sprintf("full window %v, deleted after %d.5s", full, delay), func(t *testing.T) {
 				synctest.Test(t, func(t *testing.T) {
 					s := setVirtual(t, 2)
@@ -356,7 +385,7 @@ func TestADeletedTopicIsWaitedFor(t *testing.T) {
 						s.sheet.Script(receiver.Always(receiver.Answer{Status: 503}))
 					}
 					s.publish(t, "old", 100, 7)
-					m := s.join(t, func(c *consumer.Config) { c.Window = 10 })
+					m := s.join(t, func(c *consumer.Config) { c.Window, c.CommitInterval = 10, 3*time.Second })
 					m.running(t, 2)
 					time.Sleep(time.Duration(delay)*time.Second + time.Second/2) //nolint:forbidigo // virtual: some time in the session
 					var joins atomic.Int64

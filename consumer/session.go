@@ -126,7 +126,7 @@ func (s *session) run(ctx context.Context) error {
 		s.c.remember(partition, w.close())
 	}
 	s.log.Info("session ended", "reason", s.reason, "drain", time.Since(began).Round(time.Millisecond), "err", err)
-	if errors.Is(s.reason, errShutdown) && err != nil {
+	if gone := errors.Is(err, errTopicGone) || errors.Is(err, errLogReplaced); errors.Is(s.reason, errShutdown) && err != nil && !gone {
 		return fmt.Errorf("last commit: %w", err)
 	}
 	return nil

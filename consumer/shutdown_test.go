@@ -245,4 +245,3 @@ func TestShutdownUnderLoadIsOneRebalanceWithoutDuplicates(t *testing.T) {
 		s.judge(t, records, 0)
 	})
 }
-

@@ -93,7 +93,7 @@ func (r *topicIDRequest) RawExchange(rw io.ReadWriter) (protocol.Message, error)
 	}
 	req := kmsg.NewPtrMetadataRequest()
 	topic := kmsg.NewMetadataRequestTopic()
-	topic.Topic = kmsg.StringPtr(r.topic)
+	topic.Topic = new(r.topic)
 	req.Topics = append(req.Topics, topic)
 	res := kmsg.NewPtrMetadataResponse()
 	if err := exchange(rw, req, res, metadataWithIDs); err != nil {

@@ -64,6 +64,12 @@ func TestAbortedAndControlRecordsAreNeitherDeliveredNorStallTheWatermark(t *test
 				t.Errorf("%s was aborted, and attempted %d times", idOf(r.Value), n)
 			}
 		}
+		if got := m.metric(t, "records_consumed_total"); got != 40 {
+			t.Errorf("%v records consumed, want the 40 of committed transactions", got)
+		}
+		if n := len(s.ReadAll(t, s.dlq())); n != 0 {
+			t.Errorf("%d dead letters", n)
+		}
 		for _, p := range m.Status().Partitions {
 			if p.Lag != 0 {
 				t.Errorf("partition %d: lag %d", p.Partition, p.Lag)

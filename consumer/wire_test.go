@@ -305,7 +305,7 @@ func (c *wireConn) flush() {
 	c.late, c.fate = nil, arrives
 	c.mu.Unlock()
 	if len(late) > 0 {
-		_ = c.Conn.SetWriteDeadline(time.Now().Add(5 * time.Second))
+		_ = c.SetWriteDeadline(time.Now().Add(5 * time.Second))
 		_, _ = c.Conn.Write(late) // whoever waits for the answer will see
 	}
 	if closed {

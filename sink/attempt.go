@@ -144,11 +144,10 @@ func (t *track) gotConn(info httptrace.GotConnInfo) {
 	}
 }
 
-// wroteHeaders is called by HTTP/1 when the whole head is in its buffer, which is flushed
-// only with the body: head and URL are shorter than the buffer, and the body is a
-// reader that the transport knows. No hook can stop it from here, but a connection that
-// is closed takes no byte. HTTP/2 calls when it has written the head, without which the
-// body cannot be; its connection has requests of others.
+// wroteHeaders is called by HTTP/1 when the whole head is in its buffer, which is longer,
+// and before that is flushed. No hook can stop it from here, but a connection that is
+// closed takes no byte. HTTP/2 calls when it has written the head; what is cancelled then
+// has no body, and its connection has requests of others.
 func (t *track) wroteHeaders() {
 	if !t.withheld.Load() && t.mayStart() {
 		return

@@ -163,6 +163,9 @@ func TestNothingIsRepeatedAfterTheEndOfTheContext(t *testing.T) {
 		if err := s.Deliver(ctx, row("2")); !errors.Is(err, stop) || len(e.requests()) != 2 {
 			t.Errorf("%v after %d requests", err, len(e.requests()))
 		}
+		if s.metric(t, "signup_sheet_connection_repeats_total") != 0 {
+			t.Error("a repeat is counted")
+		}
 	})
 }
 
@@ -277,8 +280,8 @@ func TestNothingReachesTheWireOnceThePermitRanOut(t *testing.T) {
 				if s.InFlight() != 0 || s.metric(t, "signup_sheet_attempts_total") != float64(sent) {
 					t.Error("counts as an attempt")
 				}
-				if _, failed := s.LastFailure(); failed {
-					t.Error("counts as a failure")
+				if _, failed := s.LastFailure(); failed || s.metric(t, "signup_sheet_retries_total") != 0 || s.logs.String() != "" {
+					t.Errorf("counts as a failure: %s", s.logs)
 				}
 				p.set(true)
 				if err := <-done; err != nil || requests.Load() != sent+1 {

@@ -62,7 +62,7 @@ func (s *Sink) Deliver(ctx context.Context, row Row) error {
 			}
 		}
 		p, err := s.gate.enter(ctx, suspect)
-		if err == errReopened { //nolint:errorlint // never wrapped
+		if err == errOpen { //nolint:errorlint // never wrapped
 			suspect = false
 			backoffs++
 			if err := s.backOff(ctx, backoffs); err != nil {
@@ -81,7 +81,7 @@ func (s *Sink) Deliver(ctx context.Context, row Row) error {
 		}
 		s.holds.note(ctx, s.log, c, a)
 
-		if a.withheld || a.lost {
+		if a.withheld {
 			continue
 		}
 		if a.verdict == accepted {
@@ -102,15 +102,7 @@ func (s *Sink) Deliver(ctx context.Context, row Row) error {
 			}
 		}
 		s.metrics.retries.Inc()
-		// At the gate, where one row at a time probes, a row must not back off on top:
-		// if it is the only one, it alone can open the gate.
-		suspect = a.closes || a.retryAfter > 0 || p.probe
-		if !suspect {
-			backoffs++
-			if err := s.backOff(ctx, backoffs); err != nil {
-				return err
-			}
-		}
+		suspect = true
 	}
 }
 
@@ -121,18 +113,17 @@ func (s *Sink) send(ctx context.Context, row Row) (answer, int) {
 	if a.withheld {
 		return a, 0
 	}
-	if !a.lost || ctx.Err() != nil {
+	if !a.lost {
 		return a, 1
 	}
 	// An endpoint that restarted has closed all other idle connections as well.
 	s.transport.CloseIdleConnections()
-	s.metrics.repeats.Inc()
 	again := s.attempt(ctx, row)
 	if again.withheld {
 		return again, 1
 	}
-	again.lost = false // it counts, whatever it was
-	return again, 2
+	s.metrics.repeats.Inc()
+	return again, 2 // which counts, even if its connection is lost as well
 }
 
 // backOff waits before the next attempt of a row that has backed off so many times,

@@ -14,8 +14,8 @@ const (
 	maxProbeWait = 30 * time.Second
 )
 
-// errReopened says that the gate opened for the sake of another row.
-var errReopened = errors.New("the gate opened")
+// errOpen says that the gate is open, and not by the row's own merit.
+var errOpen = errors.New("the gate is open")
 
 // gate is where deliveries wait: for one of the slots while it is open, and while it
 // is closed (a hold) for the time at which one of them may probe. There is one queue,
@@ -63,10 +63,12 @@ const (
 func newGate(slots int) *gate { return &gate{slots: slots} }
 
 // enter waits until one attempt may start. It returns context.Cause(ctx) if that ends
-// first. A suspect is a row whose own attempt closed the gate or kept it closed: it may
-// be the one to probe, but when another row opens the gate, it gets errReopened and is
-// to back off before it enters again. Otherwise a row that the endpoint answers with,
-// say, 403 while it takes all others would close the gate as often as they open it.
+// first. A suspect is a row whose last attempt failed. While the gate is closed it waits
+// like all others, and may be the one to probe: if it is the only row, it alone can open
+// the gate. While the gate is open, and as soon as another row has opened it, a suspect
+// gets errOpen and is to back off before it enters again. Otherwise a row that the endpoint
+// answers with, say, 403 while it takes all others would close the gate as often as they
+// open it.
 func (g *gate) enter(ctx context.Context, suspect bool) (pass, error) {
 	if ctx.Err() != nil {
 		return pass{}, context.Cause(ctx)
@@ -74,7 +76,7 @@ func (g *gate) enter(ctx context.Context, suspect bool) (pass, error) {
 	g.mu.Lock()
 	if !g.closed && suspect {
 		g.mu.Unlock()
-		return pass{}, errReopened
+		return pass{}, errOpen
 	}
 	if !g.closed && g.queue.first == nil && g.inFlight < g.slots {
 		g.inFlight++
@@ -121,7 +123,7 @@ func (g *gate) leave(p pass, a answer) change {
 
 func (g *gate) judge(p pass, a answer, now time.Time) change {
 	switch {
-	case a.withheld || a.lost:
+	case a.withheld:
 		return change{}
 	case a.verdict == accepted || a.verdict == refused:
 		// Only the probe opens. Others that were under way when the gate closed may
@@ -159,7 +161,7 @@ func (g *gate) admit() {
 	for w := g.queue.first; w != nil; w = g.queue.first {
 		switch {
 		case !g.closed && w.suspect:
-			w.err = errReopened
+			w.err = errOpen
 		case g.inFlight >= g.slots || g.closed && g.probing:
 			return // leave calls again
 		case g.closed && time.Now().Before(g.next):

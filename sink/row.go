@@ -9,10 +9,10 @@ import (
 
 // Row is one signup in the shape in which the endpoint receives it.
 type Row struct {
-	// EventID identifies the event in logs. It may hold any text.
+	// EventID identifies the event. It may hold any text, and so is never logged.
 	EventID string
-	// HeaderID identifies the event in the Idempotency-Key header. It is at most
-	// 255 printable ASCII characters.
+	// HeaderID identifies the event in the Idempotency-Key header and in logs. It is at
+	// most 255 printable ASCII characters.
 	HeaderID string
 	// Body is the JSON object that is sent, byte for byte. It must not change
 	// while the row is being delivered.

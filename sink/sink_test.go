@@ -200,8 +200,15 @@ func (p *probed) deliver(ctx context.Context, n int) []error {
 func TestEachAttemptIsOneCompleteRequest(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var got *http.Request
+		var writes atomic.Int32
 		e := newEndpoint(t, func(_ int, _ http.ResponseWriter, r *http.Request) { got = r })
-		s := e.sink(t, func(c *Config) { c.URL = "http://me:pass@127.0.0.1/hook/abc?key=1#here" })
+		s := e.sink(t, func(c *Config) {
+			c.URL = "http://me:pass@127.0.0.1/hook/abc?key=1#here"
+			c.DialContext = func(ctx context.Context, network, addr string) (net.Conn, error) {
+				conn, err := e.DialContext(ctx, network, addr)
+				return &countingConn{conn, &writes}, err
+			}
+		})
 		body := `{"event_id":"7","name":"Żofia & Ann <3"}`
 		if err := s.Deliver(t.Context(), Row{EventID: "7", HeaderID: "7", Body: []byte(body)}); err != nil {
 			t.Fatal(err)
@@ -209,6 +216,9 @@ func TestEachAttemptIsOneCompleteRequest(t *testing.T) {
 		seen := e.requests()
 		if len(seen) != 1 || seen[0].body != body {
 			t.Fatalf("endpoint got %+v", seen)
+		}
+		if writes.Load() != 1 {
+			t.Errorf("head and body took %d writes", writes.Load())
 		}
 		want := map[string]string{
 			"Content-Type": "application/json", "User-Agent": "signup-sheet/test", "Idempotency-Key": "7",
@@ -373,6 +383,16 @@ func TestConfigurationErrorsNameTheSettingAndNeverTheURL(t *testing.T) {
 			t.Errorf("%v does not name %s", err, setting)
 		}
 	}
+}
+
+type countingConn struct {
+	net.Conn
+	writes *atomic.Int32
+}
+
+func (c *countingConn) Write(p []byte) (int, error) {
+	c.writes.Add(1)
+	return c.Conn.Write(p)
 }
 
 // pause is how long an endpoint takes, in the bubble's time.

@@ -48,7 +48,7 @@ func TestCrashResendsOnlyWhatWasInFlight(t *testing.T) {
 	}
 }
 
-// settled decodes a commit's metadata by its wire format (base64 of version, place, base offset, time, runs as distance and length,
+// settled decodes a commit's metadata by its wire format (base64 of version, place, topic, base offset, time, runs as distance and length,
 // checksum) and returns how many records above the committed one it lists.
 func settled(t *testing.T, metadata string) (records uint64) {
 	t.Helper()
@@ -56,10 +56,10 @@ func settled(t *testing.T, metadata string) (records uint64) {
 		return 0
 	}
 	b, err := base64.RawURLEncoding.DecodeString(metadata)
-	if err != nil || len(b) < 9 || b[0] != 1 {
+	if err != nil || len(b) < 13 || b[0] != 1 {
 		t.Fatalf("metadata %q: %v", metadata, err)
 	}
-	b = b[5 : len(b)-4]
+	b = b[9 : len(b)-4]
 	number := func() uint64 {
 		v, n := binary.Uvarint(b)
 		if n <= 0 {
