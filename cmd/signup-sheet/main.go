@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	stdlog "log" //nolint:depguard // only to be silenced
 	"maps"
 	"os"
 	"os/signal"
@@ -31,6 +32,8 @@ var errConfiguration = errors.New("wrong configuration")
 var errDeadLettered = errors.New("finished, but some rows were dead-lettered")
 
 func main() {
+	// net/http writes there what an endpoint sends unasked, in the endpoint's words.
+	stdlog.SetOutput(io.Discard)
 	ctx, cancel := context.WithCancelCause(context.Background())
 	signals := make(chan os.Signal, 2)
 	signal.Notify(signals, syscall.SIGTERM, syscall.SIGINT)
