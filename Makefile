@@ -42,6 +42,10 @@ test-kafka: ## The tests that need Kafka on Apache Kafka: the brokers in KAFKA_B
 	test/kafka/with go test $(RACE) -count=1 -p 1 -timeout 15m -run '$(RUN)' $(KAFKA_PKG)
 
 # Go reports "context deadline exceeded" when the time is over at the wrong moment (golang/go#75804, until 1.27): no input failed.
+.PHONY: test-kafka-long
+test-kafka-long: ## What takes minutes on Apache Kafka, by hand: brokers killed, quotas
+	KAFKA_LONG=1 test/kafka/with go test $(RACE) -count=1 -p 1 -timeout 30m -v -run 'RealBrokers|Quota' ./consumer
+
 .PHONY: fuzz
 fuzz: ## Each fuzz target for FUZZTIME (20s)
 	@grep -rnoE --include='*_test.go' '^func Fuzz[A-Za-z0-9_]+' . | while IFS=: read -r file _ func; do \

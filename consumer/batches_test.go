@@ -1,11 +1,14 @@
 package consumer_test
 
 import (
+	"bytes"
 	"context"
 	"encoding/binary"
 	"fmt"
 	"hash/crc32"
+	"os/exec"
 	"slices"
+	"strings"
 	"sync/atomic"
 	"testing"
 	"testing/synctest"
@@ -42,6 +45,42 @@ func TestRecordsOfEveryCodecAreDelivered(t *testing.T) {
 		m.leave(t)
 		s.judge(t, records, 0)
 	})
+}
+
+// Hazard 9: the same of the Java producer, which is another implementation of
+// the codecs and of their framing.
+func TestRecordsOfTheJavaProducerAreDelivered(t *testing.T) {
+	s := set(t, 1)
+	if !s.Real() {
+		t.Skip("needs Apache Kafka: make test-kafka")
+	}
+	const produce = `. ../test/kafka/paths; [ -d "$lib" ] || exit 77; exec "${jvm[@]}" -cp "$lib/*" org.apache.kafka.tools.ConsoleProducer --bootstrap-server "$1" --topic "$2" --compression-codec "$3"`
+	var records []*kgo.Record
+	for _, codec := range []string{"none", "gzip", "snappy", "lz4", "zstd"} {
+		var lines bytes.Buffer
+		for i := range 200 {
+			r := &kgo.Record{Value: event(fmt.Sprintf("%s-%d", codec, i))}
+			records = append(records, r)
+			fmt.Fprintf(&lines, "%s\n", r.Value)
+		}
+		at := s.EndOffsets(t, s.topic)[0]
+		cmd := exec.CommandContext(t.Context(), "bash", "-c", produce, "produce", strings.Join(s.Addrs(), ","), s.topic, codec)
+		cmd.Stdin = &lines
+		if out, err := cmd.CombinedOutput(); err != nil {
+			if cmd.ProcessState.ExitCode() == 77 {
+				t.Skip("needs the Java producer: make test-kafka")
+			}
+			t.Fatalf("%v: %s", err, out)
+		}
+		if got := s.codecAt(t, at); got != codec {
+			t.Fatalf("the batch of %s is stored as %s", codec, got)
+		}
+	}
+	m := s.join(t)
+	s.delivered(t, len(records))
+	s.committed(t, int64(len(records)))
+	m.leave(t)
+	s.judge(t, records, 0)
 }
 
 // codecAt tells how the batch at an offset of partition 0 is compressed in the log.

@@ -146,6 +146,7 @@ func (c *Consumer) Run(ctx context.Context) error {
 		}
 		c.log.Error("the topic does not exist any more: waiting until it is created again", "topic", c.cfg.Topic)
 		c.setState("no topic", false)
+		c.lease.forget()
 		if !c.awaitTopic(ctx) {
 			return nil
 		}
@@ -155,6 +156,7 @@ func (c *Consumer) Run(ctx context.Context) error {
 // close releases connections.
 func (c *Consumer) close() {
 	c.setState("stopped", false)
+	c.lease.forget()
 	// First, so that nothing waits for a broker: whatever was waited for has been
 	// answered, and what a drain left behind has had its time.
 	c.dialer.sever()

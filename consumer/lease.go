@@ -17,6 +17,7 @@ type lease struct {
 	renewed chan struct{} // closed and replaced at each renewal
 	waiting int
 	since   time.Time // when the first of those waiting began to
+	due     time.Time // when it runs out unless it is renewed; stays after end
 }
 
 func newLease() *lease { return &lease{renewed: make(chan struct{})} }
@@ -28,7 +29,7 @@ func (l *lease) renew(until time.Time) {
 	if !until.After(l.until) {
 		return
 	}
-	l.until = until
+	l.until, l.due = until, until
 	close(l.renewed)
 	l.renewed = make(chan struct{})
 }
@@ -38,6 +39,14 @@ func (l *lease) end() {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.until = time.Time{}
+}
+
+// forget makes as if there had been no lease yet: the member has nothing that
+// it would need one for.
+func (l *lease) forget() {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.until, l.due = time.Time{}, time.Time{}
 }
 
 // Valid reports whether an attempt may start now.
@@ -73,9 +82,15 @@ func (l *lease) Wait(ctx context.Context) error {
 	return nil
 }
 
-// held reports since when deliveries have been waiting for the lease.
+// held reports since when deliveries have been waiting for the lease, or would
+// have to, because there is none: its time has run out, whether a session that
+// cannot commit still lasts or the group cannot be joined again. A rebalance
+// that takes no longer than the lease would have lasted is no hold.
 func (l *lease) held() (since time.Time, ok bool) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	return l.since, l.waiting > 0
+	if l.waiting > 0 {
+		return l.since, true
+	}
+	return l.due, !l.due.IsZero() && !time.Now().Before(l.due)
 }

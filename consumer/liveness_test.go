@@ -119,10 +119,15 @@ func TestAMemberWithoutPartitionsIsReady(t *testing.T) {
 }
 
 func TestHoldsChangeNeitherReadinessNorLiveness(t *testing.T) {
-	for name, status := range map[string]int{"unauthorised": http.StatusUnauthorized, "gone": http.StatusGone, "failing": http.StatusServiceUnavailable, "busy": http.StatusTooManyRequests} {
+	for name, answer := range map[string]receiver.Answer{
+		"unauthorised": {Status: http.StatusUnauthorized},
+		"gone":         {Status: http.StatusGone},
+		"failing":      {Status: http.StatusServiceUnavailable},
+		"rate_limited": {Status: http.StatusTooManyRequests, Header: http.Header{"Retry-After": {"100"}}},
+	} {
 		t.Run(name, func(t *testing.T) {
 			virtually(t, 2, func(t *testing.T, s *scene) {
-				s.sheet.Script(receiver.Always(receiver.Answer{Status: status}))
+				s.sheet.Script(receiver.Always(answer))
 				records := s.publish(t, "x", 500, 50)
 				m := s.join(t)
 				await(t, "attempts", func() bool { return s.sheet.State().Attempts > 0 })
@@ -166,15 +171,19 @@ func TestAnIdleMemberIsAlive(t *testing.T) {
 func TestALostLeaseIsAlive(t *testing.T) {
 	virtually(t, 1, func(t *testing.T, s *scene) {
 		s.sheet.Script(receiver.Always(receiver.Answer{Delay: time.Second}))
-		records := s.publish(t, "x", 500, 500)
-		w := newWire(s)
+		records := s.publish(t, "x", 1000, 1000)
+		w, on := newWire(s), false
+		w.swallow(kmsg.OffsetCommit, &on)
 		m := s.join(t, w.on)
 		s.delivered(t, 64)
-		w.sever()
+		w.set(func() { on = true }) // heartbeats go on, so the session does too
+		await(t, "it is held", func() bool { h := m.Status().Holds; return len(h) == 1 && h[0].Reason == "lease" })
 		m.lives(t, 3*time.Minute)
-		w.mend()
-		s.delivered(t, 500)
-		m.lives(t, 2*time.Minute)
+		if err := m.Ready(); err != nil {
+			t.Error(err)
+		}
+		w.set(func() { on = false })
+		s.delivered(t, 1000)
 		m.leave(t)
 		s.judge(t, records, 0)
 	})

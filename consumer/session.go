@@ -90,6 +90,9 @@ func (s *session) run(ctx context.Context) error {
 	defer stopCommitting()
 	s.pool.work = func(e *entry) { s.process(deliveries, e) } // before anything is submitted
 
+	if len(s.windows) == 0 {
+		s.c.lease.forget()
+	}
 	var fetched, committed sync.WaitGroup
 	drained := make(chan struct{})
 	committed.Go(func() { s.committer.run(committing, drained) })

@@ -180,6 +180,20 @@ func TestShutdownEndsWithinTheDrainTimeoutWithoutBrokers(t *testing.T) {
 	}
 }
 
+// Hazard 10: kafka-go tries one broker after the other, each for five seconds.
+func TestShutdownEndsWhileNoBrokerLetsItselfBeReached(t *testing.T) {
+	play(t, 1, func(t *testing.T, s *scene) {
+		w := newWire(s)
+		m := s.join(t, w.on, quick, threeBrokers)
+		m.running(t, 1)
+		w.sever()
+		await(t, "its session is over", func() bool { return m.Status().State == "joining" })
+		w.darken()
+		<-time.After(2 * time.Second) // the pause between two tries is shorter
+		m.stops(t, grace, true)
+	})
+}
+
 // inParallel runs a test in real time, while others run.
 func inParallel(t *testing.T, partitions int32, test func(t *testing.T, s *scene)) {
 	t.Helper()

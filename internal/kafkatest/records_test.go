@@ -1,6 +1,7 @@
 package kafkatest
 
 import (
+	"context"
 	"crypto/rand"
 	"fmt"
 	"testing"
@@ -123,9 +124,13 @@ func TestReadAllLeavesOutControlAndAbortedRecords(t *testing.T) {
 				t.Fatal(err)
 			}
 		}
-		if end := c.EndOffsets(t, topic)[0]; end != 4 {
-			t.Errorf("end offset %d, want 4: two records and two markers", end)
-		}
+		// The broker writes a marker after it has answered.
+		poll(t, "two records and two markers", func(context.Context) error {
+			if end := c.EndOffsets(t, topic)[0]; end != 4 {
+				return fmt.Errorf("end offset %d", end)
+			}
+			return nil
+		})
 		got := c.ReadAll(t, topic)
 		if len(got) != 1 || string(got[0].Value) != "kept" {
 			t.Errorf("read %d records, want the one that was committed", len(got))
