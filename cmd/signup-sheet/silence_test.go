@@ -69,7 +69,10 @@ func TestNoSecretAndNoPersonIsInAnyOutput(t *testing.T) {
 		{"400 that quotes the request", quoting(400), quoting(400), "refused", 7},
 		{"429 that quotes the request", quoting(429), quoting(500), "rate_limited", 5},
 		{"redirect that quotes the request", quoting(307), quoting(307), "redirected", 5},
-		{"an answer that is not HTTP", raw(), raw(), "network", 5},
+		{"an answer that is not HTTP", raw(""), raw(""), "network", 5},
+		{"a status that is none", raw("HTTP/1.1 "), raw("HTTP/1.1 "), "network", 5},
+		{"a header that is none", raw("HTTP/1.1 200 OK\r\n"), raw("HTTP/1.1 200 OK\r\n"), "network", 5},
+		{"half an answer", raw("HTTP/1.1 200 OK\r\nContent-Length: 9999\r\nTransfer-Encoding: "), raw("HTTP/1.1 200 OK\r\nContent-Length: 9999\r\n\r\n{\"age\": "), "network", 5},
 		{"no answer", silent(), silent(), "timeout", 5},
 		{"connection refused", refused("http"), refused("http"), "network", 5},
 		{"connection refused to HTTPS", refused("https"), refused("https"), "network", 5},
@@ -153,8 +156,8 @@ func quoting(status int) func(t *testing.T) string {
 	}
 }
 
-// raw is a server that answers with the request itself.
-func raw() func(t *testing.T) string {
+// raw is a server that answers with the request itself, as one line after a beginning.
+func raw(beginning string) func(t *testing.T) string {
 	return func(t *testing.T) string {
 		return serve(t, func(w http.ResponseWriter, r *http.Request) {
 			body, _ := io.ReadAll(r.Body)
@@ -164,7 +167,7 @@ func raw() func(t *testing.T) string {
 				return
 			}
 			defer conn.Close()
-			fmt.Fprintf(conn, "%s %s %s", r.URL, r.Header.Get("Authorization"), body)
+			fmt.Fprintf(conn, "%s%s %s %s\r\n\r\n", beginning, r.URL, r.Header.Get("Authorization"), body)
 		})
 	}
 }
