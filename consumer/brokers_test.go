@@ -220,10 +220,11 @@ func (a machines) down(t *testing.T, nodes ...int) {
 
 func (a machines) up(t *testing.T, nodes ...int) {
 	t.Helper()
-	// At once: a controller alone has no quorum.
+	// Each waits for the others, since a controller alone has no quorum. But not at the same moment: they share a list of processes.
 	var started sync.WaitGroup
 	for _, node := range nodes {
 		started.Go(func() { a.StartNode(t, node) })
+		<-time.After(2 * time.Second)
 	}
 	started.Wait()
 }
