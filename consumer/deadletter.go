@@ -121,6 +121,7 @@ func (d *deadLetters) write(ctx context.Context, l *letter) error {
 		if err := d.lease.Wait(ctx); err != nil {
 			return err
 		}
+		msg.Time = time.Now() // of this try: retention must not count the wait
 		err := d.try(ctx, w, msg)
 		if err == nil {
 			return nil
@@ -190,10 +191,11 @@ func remedy(err error) (slog.Level, string) {
 }
 
 // message builds the Kafka message of a letter: key, value and headers byte for
-// byte, then our headers. Its timestamp is now, because retention would delete
-// the dead letter of a 90 days old record within minutes.
+// byte, then our headers. Its timestamp is not the record's but that of its
+// writing: retention would delete the dead letter of a 90 days old record within
+// minutes.
 func (d *deadLetters) message(l *letter) kafka.Message {
-	m := kafka.Message{Key: l.key, Value: l.value, Time: l.failed}
+	m := kafka.Message{Key: l.key, Value: l.value}
 	for _, h := range l.headers {
 		m.Headers = append(m.Headers, kafka.Header{Key: h.Key, Value: h.Value})
 	}

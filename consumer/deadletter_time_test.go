@@ -1,12 +1,14 @@
 package consumer_test
 
 import (
+	"errors"
 	"strconv"
 	"testing"
 	"testing/synctest"
 	"time"
 
 	"github.com/twmb/franz-go/pkg/kgo"
+	"github.com/twmb/franz-go/pkg/kmsg"
 
 	"signup-sheet/internal/kafkatest"
 	"signup-sheet/internal/receiver"
@@ -91,4 +93,28 @@ func TestTheDeadLetterOfARecordFromTheFutureIsTaken(t *testing.T) {
 	if at := s.letterOf(t, future).Timestamp; time.Since(at).Abs() > time.Minute {
 		t.Errorf("the dead letter's timestamp is %v", at)
 	}
+}
+
+// Hazard 5: a dead letter that had to wait is stamped when it is written, not
+// when its record was given up: retention would count the wait.
+func TestADeadLetterThatWaitedIsStampedWhenItIsWritten(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := setVirtual(t, 1)
+		mended := time.Now().Add(5 * time.Minute)
+		s.produces(func(r *kmsg.ProduceRequest) (kmsg.Response, error, bool) {
+			if time.Now().After(mended) {
+				return nil, nil, false
+			}
+			return nil, errors.New("down"), true // closes the connection
+		})
+		r := poisonRecord("k", 0)
+		s.Produce(t, s.topic, r)
+		m := s.join(t)
+		awaitFor(t, 7*time.Minute, "the dead letter", func() bool { return m.metric(t, "dead_letters_total") == 1 })
+		s.committed(t, 1)
+		m.leave(t)
+		if got := s.letterOf(t, r).Timestamp; got.Before(mended) {
+			t.Errorf("the dead letter written after %v is of %v", mended, got)
+		}
+	})
 }
