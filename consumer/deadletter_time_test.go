@@ -101,7 +101,7 @@ func TestADeadLetterThatWaitedIsStampedWhenItIsWritten(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := setVirtual(t, 1)
 		mended := time.Now().Add(5 * time.Minute)
-		s.produces(func(r *kmsg.ProduceRequest) (kmsg.Response, error, bool) {
+		s.produces(func(*kmsg.ProduceRequest) (kmsg.Response, error, bool) {
 			if time.Now().After(mended) {
 				return nil, nil, false
 			}

@@ -58,7 +58,6 @@ type tail struct {
 	faults    int
 	high      int64     // last stable offset: where the log ends for us
 	heard     time.Time // when high was heard, or asked for
-	start     int64
 	warned    time.Time
 }
 
@@ -259,7 +258,7 @@ func (f *fetcher) answer(ctx context.Context, w *window, p *fetchPartition, offs
 	}
 	t.faults, t.notBefore = 0, time.Time{}
 	if p.ErrorCode == 0 {
-		t.high, t.start, t.heard = p.LastStableOffset, p.LogStartOffset, time.Now()
+		t.high, t.heard = p.LastStableOffset, time.Now()
 	}
 }
 
@@ -330,10 +329,9 @@ func (f *fetcher) fault(t *tail, partition int32, err error) {
 	f.log.Log(context.Background(), level, "cannot fetch: trying again", "topic", f.cfg.Topic, "partition", partition, "err", err) //nolint:forbidigo // the log needs no context
 }
 
-// ends returns where each partition's log starts and ends, as last heard.
-func (f *fetcher) ends(partition int32) (start, high int64) {
+// high returns where a partition's log ends, as last heard; -1 before.
+func (f *fetcher) high(partition int32) int64 {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	t := f.tails[partition]
-	return t.start, t.high
+	return f.tails[partition].high
 }

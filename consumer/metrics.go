@@ -110,8 +110,10 @@ func (g *gauges) Collect(ch chan<- prometheus.Metric) {
 		}
 	}
 	for _, reason := range []string{holdLease, holdDeadLetter} {
-		held := slices.ContainsFunc(s.Holds, func(h Hold) bool { return h.Reason == reason })
-		now.hold.WithLabelValues(reason).Set(map[bool]float64{true: 1}[held])
+		hold := now.hold.WithLabelValues(reason) // 0
+		if slices.ContainsFunc(s.Holds, func(h Hold) bool { return h.Reason == reason }) {
+			hold.Set(1)
+		}
 	}
 	now.ready.WithLabelValues().Set(float64(s.Queued))
 	now.busy.WithLabelValues().Set(float64(s.InProgress))

@@ -54,7 +54,7 @@ func (c *Consumer) Status() Status {
 		st.Member, st.Generation = s.member, s.generation
 		for partition, w := range s.windows {
 			ws := w.state()
-			_, high := s.fetcher.ends(partition)
+			high := s.fetcher.high(partition)
 			p := PartitionStatus{Partition: partition, Watermark: ws.watermark, Next: ws.next, End: high, Lag: -1, Unsettled: ws.unsettled, Bytes: ws.bytes}
 			if high >= 0 {
 				p.Lag = max(0, high-ws.watermark)

@@ -92,7 +92,7 @@ func newWindow(partition int32, place uint32, ordered bool, start position, cand
 // taken is what take made of a fetch.
 type taken struct {
 	ready    []*entry // can be delivered now
-	records  int      // new to this session
+	records  int      // new to the session
 	restored int      // known to be settled, passed over
 	ignored  int      // candidates that did not speak of this log
 }

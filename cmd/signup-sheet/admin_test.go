@@ -109,7 +109,10 @@ func TestAdminServerAnswersWhileTheProgramStops(t *testing.T) {
 		t.Errorf("%d %q", code, body)
 	}
 	a.stop()
-	if _, err := startAdmin(t.Context(), a.address.String(), h, prometheus.NewRegistry(), slog.New(slog.DiscardHandler)); err != nil {
+	again, err := startAdmin(t.Context(), a.address.String(), h, prometheus.NewRegistry(), slog.New(slog.DiscardHandler))
+	if err == nil {
+		again.stop()
+	} else {
 		t.Errorf("the address is still taken after stop: %v", err)
 	}
 }

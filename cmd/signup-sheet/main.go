@@ -25,9 +25,6 @@ const (
 	exitDeadLettered = 3
 )
 
-// errConfiguration is in the errors of a configuration that only the cluster could find wrong.
-var errConfiguration = errors.New("wrong configuration")
-
 // errDeadLettered is the end of a command that finished what it was asked to do, but not with every row.
 var errDeadLettered = errors.New("finished, but some rows were dead-lettered")
 
@@ -148,7 +145,7 @@ func unknownCommand(name string) error {
 
 // exitCode is the code that tells scripts about err.
 func exitCode(err error) int {
-	if _, usage := errors.AsType[*usageError](err); usage || errors.Is(err, errConfiguration) {
+	if _, usage := errors.AsType[*usageError](err); usage {
 		return exitUsage
 	}
 	if _, setup := errors.AsType[*consumer.SetupError](err); setup {

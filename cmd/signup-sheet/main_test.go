@@ -13,6 +13,8 @@ import (
 	"strings"
 	"syscall"
 	"testing"
+
+	"signup-sheet/consumer"
 )
 
 var update = flag.Bool("update", false, "rewrite the golden files") //nolint:gochecknoglobals // where the testing package looks for flags
@@ -101,7 +103,7 @@ func TestErrorsHaveTheirExitCodes(t *testing.T) {
 		{nil, 0},
 		{errors.New("x"), 1},
 		{fmt.Errorf("replay: %w", &usageError{problems: []string{"x"}}), 2},
-		{fmt.Errorf("%w: no such topic", errConfiguration), 2},
+		{fmt.Errorf("run: %w", &consumer.SetupError{Setting: "kafka.topic"}), 2},
 		{fmt.Errorf("replay: %w", errDeadLettered), 3},
 	} {
 		if got := exitCode(c.err); got != c.code {

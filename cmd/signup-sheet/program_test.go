@@ -4,6 +4,8 @@ import (
 	"io"
 	"os"
 	"testing"
+
+	"go.uber.org/goleak"
 )
 
 // asProgram makes the test's binary the program itself: tests start it so, as a process of its own, and with the race detector where they have it.
@@ -11,7 +13,7 @@ const asProgram = "START_AS_SIGNUP_SHEET"
 
 func TestMain(m *testing.M) {
 	if os.Getenv(asProgram) == "" {
-		os.Exit(m.Run())
+		goleak.VerifyTestMain(m) // exits
 	}
 	// The test holds the other end: not even a test that is killed leaves a process behind.
 	go func() {
