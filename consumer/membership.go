@@ -95,6 +95,12 @@ func (c *Consumer) generation(ctx context.Context, gen *kafka.Generation) (relea
 			c.log.Error("the session did not end in time for the rebalance: the group goes on without it")
 		}
 	})
+	// Without its topic the group would go from one generation to the next, each
+	// of them ended at once by kafka-go's watcher. So this is asked whether or not
+	// the generation is still alive, and before resolve, which is only while it is.
+	if _, err := c.control.topicID(ctx, c.cfg.Group, c.cfg.Topic); errors.Is(err, kafka.UnknownTopicOrPartition) {
+		return release, errTopicGone, nil
+	}
 	windows, err := c.resolve(alive, gen)
 	if err != nil {
 		return release, err, nil
@@ -171,10 +177,6 @@ func (c *Consumer) resolve(ctx context.Context, gen *kafka.Generation) (map[int3
 		assigned = append(assigned, int32(a.ID))
 	}
 	if len(assigned) == 0 {
-		// Without its topic the group would go from one generation to the next.
-		if _, err := c.control.topicID(ctx, c.cfg.Group, c.cfg.Topic); errors.Is(err, kafka.UnknownTopicOrPartition) {
-			return nil, errTopicGone
-		}
 		return nil, nil
 	}
 	for pause := 100 * time.Millisecond; ; pause = min(2*pause, 2*time.Second) {
