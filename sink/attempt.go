@@ -10,6 +10,7 @@ import (
 	"net/http"
 	"net/http/httptrace"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"time"
 )
@@ -56,7 +57,8 @@ func (s *Sink) attempt(ctx context.Context, row Row) answer {
 	}
 	attemptCtx, cancel := context.WithTimeout(context.WithoutCancel(ctx), s.cfg.Timeout)
 	defer cancel()
-	t := &track{mayStart: func() bool { return s.mayStart(ctx) }, cancel: cancel}
+	t := &track{mayStart: func() bool { return s.mayStart(ctx) }, cancel: cancel, conns: &s.conns, ended: make(chan struct{})}
+	defer t.end()
 	req := s.request.WithContext(httptrace.WithClientTrace(attemptCtx, &httptrace.ClientTrace{
 		GotConn:              t.gotConn,
 		WroteHeaders:         t.wroteHeaders,
@@ -127,6 +129,14 @@ type track struct {
 	mayStart func() bool
 	cancel   context.CancelFunc
 
+	// conns has the latest attempt on each HTTP/1 connection, as long as it lasts.
+	// net/http puts a connection back into its pool before it hands over an answer
+	// without a body, so that the next attempt may have it a moment too early: to
+	// close it then would cost the answer.
+	conns  *sync.Map     // net.Conn to its attempt's ended
+	ended  chan struct{} // closed when this attempt has ended
+	before chan struct{} // the same of the attempt before it on the connection; nil if it has none under way
+
 	conn     net.Conn    // set by gotConn, read by wroteHeaders, which comes after
 	reused   atomic.Bool // the connection had been used before
 	answered atomic.Bool // a byte of an answer came
@@ -136,12 +146,44 @@ type track struct {
 // gotConn is called before anything is written. HTTP/2 looks at the context once more
 // before it writes the head.
 func (t *track) gotConn(info httptrace.GotConnInfo) {
+	t.release() // one that died before a byte was written, which net/http replaces by itself
 	t.conn = info.Conn
 	t.reused.Store(info.Reused)
-	if !t.mayStart() {
-		t.withheld.Store(true)
-		t.cancel()
+	if !isHTTP2(t.conn) {
+		before, _ := t.conns.Swap(t.conn, t.ended)
+		t.before, _ = before.(chan struct{})
 	}
+	if !t.mayStart() {
+		t.withhold()
+	}
+}
+
+// withhold stops the request, but not before the answer of the attempt before it
+// was handed over, which has arrived and takes but a moment.
+func (t *track) withhold() {
+	t.withheld.Store(true)
+	if t.before != nil {
+		<-t.before
+	}
+	t.cancel()
+}
+
+// end tells whoever has the connection now that the answer was handed over.
+func (t *track) end() {
+	close(t.ended)
+	t.release()
+}
+
+// release forgets the connection, unless the next attempt has it already.
+func (t *track) release() {
+	if t.conn != nil {
+		t.conns.CompareAndDelete(t.conn, t.ended)
+	}
+}
+
+func isHTTP2(conn net.Conn) bool {
+	secure, ok := conn.(*tls.Conn)
+	return ok && secure.ConnectionState().NegotiatedProtocol == "h2"
 }
 
 // wroteHeaders is called by HTTP/1 when the whole head is in its buffer, which is longer,
@@ -152,12 +194,10 @@ func (t *track) wroteHeaders() {
 	if !t.withheld.Load() && t.mayStart() {
 		return
 	}
-	t.withheld.Store(true)
-	t.cancel()
-	if secure, ok := t.conn.(*tls.Conn); ok && secure.ConnectionState().NegotiatedProtocol == "h2" {
-		return
+	t.withhold()
+	if !isHTTP2(t.conn) {
+		t.conn.Close()
 	}
-	t.conn.Close()
 }
 
 func (t *track) gotFirstResponseByte() { t.answered.Store(true) }

@@ -12,6 +12,7 @@ import (
 	"net/http"
 	"net/url"
 	"strconv"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -71,6 +72,7 @@ type Sink struct {
 	failures  failures
 	holds     holdLog
 
+	conns       sync.Map     // see track
 	lastAttempt atomic.Int64 // Unix nanoseconds
 }
 
