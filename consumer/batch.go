@@ -75,11 +75,15 @@ const (
 // ends within a batch is normal. On an error the records before it are
 // returned, with the offset of the batch that is at fault. The records' bytes
 // are those of the set where it is not compressed.
-func parse(p *fetchPartition, next int64) ([]record, int64, error) {
+//
+// It stops when the records so far hold limit bytes, inflated: a small answer can
+// hold many batches that inflate to a thousand times their size.
+func parse(p *fetchPartition, next, limit int64) ([]record, int64, error) {
 	var records []record
+	var inflated int64
 	aborted := map[int64]bool{}
 	ahead := p.AbortedTransactions // ascending by first offset
-	for b := p.RecordSet; len(b) >= batchHeader; {
+	for b := p.RecordSet; len(b) >= batchHeader && (inflated < limit || inflated == 0); {
 		size := int64(int32(binary.BigEndian.Uint32(b[8:]))) + lengthEnd
 		if magic := b[magicAt]; magic != 2 {
 			return records, next, fmt.Errorf("batch at offset %d: message format v%d is from before Kafka 0.11 (2017) and is not supported", int64(binary.BigEndian.Uint64(b)), magic)
@@ -112,11 +116,12 @@ func parse(p *fetchPartition, next int64) ([]record, int64, error) {
 			delete(aborted, batch.ProducerID)
 		case kind.transactional() && aborted[batch.ProducerID]:
 		default:
-			got, err := unpack(&batch, kind, next)
+			got, size, err := unpack(&batch, kind, next)
 			if err != nil {
 				return records, next, fmt.Errorf("batch at offset %d: %w", batch.FirstOffset, err)
 			}
 			records = append(records, got...)
+			inflated += size
 		}
 		// The last offset may belong to a record that compaction removed; a batch
 		// without any record still moves the position.
@@ -133,33 +138,35 @@ func (a attributes) appendTime() bool            { return a&0x8 != 0 }
 func (a attributes) transactional() bool         { return a&0x10 != 0 }
 func (a attributes) control() bool               { return a&0x20 != 0 }
 
-// unpack reads the records of one batch from offset next on.
-func unpack(batch *kmsg.RecordBatch, kind attributes, next int64) ([]record, error) {
+// unpack reads the records of one batch from offset next on, and returns how many
+// bytes the batch holds, inflated.
+func unpack(batch *kmsg.RecordBatch, kind attributes, next int64) ([]record, int64, error) {
 	raw := batch.Records
 	if codec := kind.codec(); codec != compress.None {
 		var err error
 		if raw, err = inflate(codec, raw); err != nil {
-			return nil, err
+			return nil, 0, err
 		}
 	}
+	size := int64(len(raw))
 	if batch.NumRecords < 0 || int(batch.NumRecords) > len(raw) {
-		return nil, fmt.Errorf("%d records in %d bytes", batch.NumRecords, len(raw))
+		return nil, 0, fmt.Errorf("%d records in %d bytes", batch.NumRecords, len(raw))
 	}
 	records := make([]record, 0, min(batch.NumRecords, 1<<12)) // more come as they prove to be there
 	last := batch.FirstOffset - 1
 	for range batch.NumRecords {
 		length, n := binary.Varint(raw)
 		if n <= 0 || length < 0 || length > int64(len(raw)-n) {
-			return nil, errors.New("a record is longer than its batch")
+			return nil, 0, errors.New("a record is longer than its batch")
 		}
 		var r kmsg.Record
 		if err := r.UnsafeReadFrom(raw[:n+int(length)]); err != nil {
-			return nil, fmt.Errorf("record: %w", err)
+			return nil, 0, fmt.Errorf("record: %w", err)
 		}
 		raw = raw[n+int(length):]
 		got := record{offset: batch.FirstOffset + int64(r.OffsetDelta), time: batch.FirstTimestamp + r.TimestampDelta64, key: r.Key, value: r.Value}
 		if got.offset <= last || got.offset > batch.FirstOffset+int64(batch.LastOffsetDelta) {
-			return nil, fmt.Errorf("record at offset %d is out of order", got.offset)
+			return nil, 0, fmt.Errorf("record at offset %d is out of order", got.offset)
 		}
 		last = got.offset
 		if got.offset < next {
@@ -176,7 +183,7 @@ func unpack(batch *kmsg.RecordBatch, kind attributes, next int64) ([]record, err
 		}
 		records = append(records, got)
 	}
-	return records, nil
+	return records, size, nil
 }
 
 // inflate decompresses a batch's records.

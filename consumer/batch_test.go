@@ -3,6 +3,7 @@ package consumer
 import (
 	"bytes"
 	"hash/crc32"
+	"math"
 	"slices"
 	"strings"
 	"testing"
@@ -131,7 +132,7 @@ func TestFetchedBatchesAreReadAsBrokersMeanThem(t *testing.T) {
 		"inflates without end":         {set: set(forged{first: 5, codec: compress.Gzip, offsets: []int32{0}, value: make([]byte, maxInflated+1)}), next: 5, then: 5, err: "inflates"},
 	} {
 		t.Run(name, func(t *testing.T) {
-			records, then, err := parse(&fetchPartition{RecordSet: tc.set, AbortedTransactions: tc.aborted}, tc.next)
+			records, then, err := parse(&fetchPartition{RecordSet: tc.set, AbortedTransactions: tc.aborted}, tc.next, math.MaxInt64)
 			if got := offsetsOf(records); !slices.Equal(got, tc.want) || then != tc.then {
 				t.Errorf("records %v then %d, want %v then %d", got, then, tc.want, tc.then)
 			}
@@ -142,7 +143,7 @@ func TestFetchedBatchesAreReadAsBrokersMeanThem(t *testing.T) {
 	}
 	t.Run("time", func(t *testing.T) {
 		for flags, want := range map[int16][]int64{0: {1000, 1010, 1020}, appendTime: {7777, 7777, 7777}} {
-			records, _, err := parse(&fetchPartition{RecordSet: forged{flags: flags}.bytes(t)}, 0)
+			records, _, err := parse(&fetchPartition{RecordSet: forged{flags: flags}.bytes(t)}, 0, math.MaxInt64)
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -154,8 +155,8 @@ func TestFetchedBatchesAreReadAsBrokersMeanThem(t *testing.T) {
 		}
 	})
 	t.Run("null and empty", func(t *testing.T) {
-		null, _, _ := parse(&fetchPartition{RecordSet: forged{}.bytes(t)}, 0)
-		empty, _, _ := parse(&fetchPartition{RecordSet: forged{value: []byte{}}.bytes(t)}, 0)
+		null, _, _ := parse(&fetchPartition{RecordSet: forged{}.bytes(t)}, 0, math.MaxInt64)
+		empty, _, _ := parse(&fetchPartition{RecordSet: forged{value: []byte{}}.bytes(t)}, 0, math.MaxInt64)
 		for _, c := range []record{null[0], null[0].clone()} {
 			if c.value != nil || string(c.key) != "k" || len(c.headers) != 2 || c.headers[1].Value != nil || string(c.headers[0].Value) != "x" {
 				t.Errorf("null became %+v", c)
@@ -167,6 +168,34 @@ func TestFetchedBatchesAreReadAsBrokersMeanThem(t *testing.T) {
 			}
 		}
 	})
+}
+
+// Hazard 24: what compresses well does not fill the memory: a small answer of many batches is taken in parts.
+func TestManyBatchesThatInflateAreTakenInParts(t *testing.T) {
+	const batches, size, limit = 20, 1 << 20, 3 << 20
+	var set []byte
+	for i := range int64(batches) {
+		set = append(set, forged{first: i, offsets: []int32{0}, codec: compress.Zstd, value: make([]byte, size)}.bytes(t)...)
+	}
+	var offsets []int64
+	for next, parts := int64(0), 0; next < batches; parts++ {
+		records, then, err := parse(&fetchPartition{RecordSet: set}, next, limit)
+		if err != nil || then <= next {
+			t.Fatalf("from offset %d on to %d: %v", next, then, err)
+		}
+		inflated := 0
+		for _, r := range records {
+			inflated += len(r.value)
+			offsets = append(offsets, r.offset)
+		}
+		if inflated > limit+size {
+			t.Errorf("%d bytes at once from an answer of %d, want at most %d and one batch", inflated, len(set), limit)
+		}
+		next = then
+	}
+	if len(offsets) != batches || !slices.IsSorted(offsets) {
+		t.Errorf("offsets %v, want each once", offsets)
+	}
 }
 
 // FuzzBatch feeds what a broken broker or network could send: no panic, and
@@ -183,7 +212,7 @@ func FuzzBatch(f *testing.F) {
 				set[17], set[18], set[19], set[20] = byte(sum>>24), byte(sum>>16), byte(sum>>8), byte(sum)
 			}
 		}
-		records, then, _ := parse(&fetchPartition{RecordSet: set}, next)
+		records, then, _ := parse(&fetchPartition{RecordSet: set}, next, math.MaxInt64)
 		if then < next {
 			t.Fatalf("the position went back from %d to %d", next, then)
 		}

@@ -264,7 +264,7 @@ func (f *fetcher) answer(ctx context.Context, w *window, p *fetchPartition, offs
 
 // take puts the records of an answer into the window.
 func (f *fetcher) take(w *window, p *fetchPartition, offset int64) error {
-	records, next, err := parse(p, offset)
+	records, next, err := parse(p, offset, f.share)
 	got := w.take(records, next, f.cfg.Window, f.share)
 	f.metrics.consumed.Add(float64(got.records))
 	f.metrics.restored.Add(float64(got.restored))
