@@ -13,6 +13,10 @@ PKG      := ./...
 RUN      := .
 ONCE     :=
 FUZZTIME := 20s
+CELLS    :=
+PAIRS    := 5
+# Only a whole benchmark is a report.
+REPORT   := $(if $(CELLS)$(filter-out 5,$(PAIRS)),,docs/benchmarks.md)
 # The packages whose tests ask for a Kafka cluster, and the tests to run in them against Apache Kafka.
 KAFKA_PKG = $(shell go list -e -test -f '{{.ImportPath}} {{join .Deps " "}}' ./... | \
 	sed -nE 's#^(\S+)\.test .*signup-sheet/internal/kafkatest( .*|$$)#\1#p')
@@ -54,6 +58,11 @@ fuzz: ## Each fuzz target for FUZZTIME (20s)
 		if [ $$code != 0 ] && { grep -q 'Failing input' <<< "$$out" || ! grep -qE '^ +context deadline exceeded' <<< "$$out"; }; then echo "$$out"; exit $$code; fi; \
 		grep -E '^fuzz: elapsed' <<< "$$out" | tail -n 1; \
 	done
+
+.PHONY: bench
+bench: build ## The program beside a bare loop (half an hour): writes docs/benchmarks.md; CELLS=regexp and PAIRS=1 choose, and only print
+	go build -o bin/bench ./internal/bench
+	exec bin/bench -program bin/signup-sheet -cells '$(CELLS)' -pairs $(PAIRS) $(if $(REPORT),-o $(REPORT))
 
 .PHONY: lint
 lint: $(TOOLS) ## Format, import tree and all that .golangci.yml asks for
