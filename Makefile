@@ -59,6 +59,12 @@ fuzz: ## Each fuzz target for FUZZTIME (20s)
 		grep -E '^fuzz: elapsed' <<< "$$out" | tail -n 1; \
 	done
 
+# Without the race detector, which changes what is allocated.
+.PHONY: allocs
+allocs: ## That decoding, mapping and windows allocate no more than is stated beside their benchmarks; shows their times
+	@dirs=$$(grep -rlE --include='*_test.go' '^func TestAllocations' . | xargs -n 1 dirname | sort -u); \
+	go test -count=1 -v -benchtime 200ms -run '^TestAllocations' $$dirs
+
 .PHONY: bench
 bench: build ## The program beside a bare loop (half an hour): writes docs/benchmarks.md; CELLS=regexp and PAIRS=1 choose, and only print
 	go build -o bin/bench ./internal/bench
@@ -97,6 +103,7 @@ check: ## All that CI runs: quick checks first, Apache Kafka last
 	$(MAKE) --no-print-directory build
 	$(MAKE) --no-print-directory demo ONCE=1000
 	$(MAKE) --no-print-directory fuzz FUZZTIME=5s
+	$(MAKE) --no-print-directory allocs
 	$(MAKE) --no-print-directory test
 	$(MAKE) --no-print-directory test-kafka
 
