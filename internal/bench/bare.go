@@ -30,7 +30,8 @@ func runBare(ctx context.Context, args []string) error {
 	reader := kafkago.NewReader(kafkago.ReaderConfig{
 		Brokers: []string{*broker}, Topic: *topic, GroupID: *group, StartOffset: kafkago.FirstOffset,
 		MinBytes: 1, MaxBytes: 10e6, QueueCapacity: 1000, CommitInterval: time.Second,
-		SessionTimeout: 10 * time.Second, HeartbeatInterval: time.Second,
+		// As in the program.
+		MaxWait: 500 * time.Millisecond, SessionTimeout: 10 * time.Second, HeartbeatInterval: time.Second,
 	})
 	defer reader.Close()
 	transport := &http.Transport{MaxIdleConns: *inFlight, MaxIdleConnsPerHost: *inFlight, DisableCompression: true}

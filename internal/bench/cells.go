@@ -116,7 +116,7 @@ func cells() []cell {
 	backlog := func(records int) side {
 		return side{name: fmt.Sprintf("backlog of %d", records), load: load{records: records}}
 	}
-	large := load{records: 300, bytes: 1<<20 - 4096}
+	large := load{records: 600, bytes: 1<<20 - 4096}
 	return append(
 		list,
 		unordered,
