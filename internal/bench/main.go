@@ -118,18 +118,20 @@ func bench(ctx context.Context, o options, chosen []cell) error {
 		fmt.Fprintf(os.Stderr, "%s (%d of %d)\n", c.name, i+1, len(chosen))
 		r, failure := b.measure(ctx, c, o.pairs)
 		if failure != nil {
-			err = fmt.Errorf("%s: %w (logs are in %s)", c.name, failure, dir)
+			err = fmt.Errorf("%s: %w", c.name, failure)
 			break
 		}
 		rows = append(rows, r)
 	}
 	var report strings.Builder
 	writeReport(&report, m, rows)
-	fmt.Print(report.String())
-	if err != nil {
-		return err
+	if len(rows) > 0 {
+		fmt.Print(report.String())
 	}
-	if o.output != "" {
+	if err != nil && ctx.Err() == nil {
+		return fmt.Errorf("%w (logs are in %s)", err, dir)
+	}
+	if err == nil && o.output != "" {
 		err = os.WriteFile(o.output, []byte(report.String()), 0o644)
 	}
 	return errors.Join(err, os.RemoveAll(dir))

@@ -18,9 +18,10 @@ const reportMethod = `
 Everything runs on one machine, in processes of its own that talk over the loopback interface: a broker (kfake, a Kafka in memory), a
 webhook, and the consumer, either the program or the bare loop. Each run has a fresh group and reads the whole topic.
 
-- **The bare loop** is what one writes in an afternoon, and tunes: kafka-go's Reader with a group, a queue of 1,000 messages, fetches
-  that wait half a second at most as the program's do, commits every second of whatever was read; as many goroutines as there may be requests in flight post each record's value with net/http over
-  connections that are kept. It has no order, no retry, no dead letters, no decoding, and loses records when it stops.
+- **The bare loop** is what one writes in an afternoon, and tunes: kafka-go's Reader with a group and a queue of 1,000 messages, whose
+  fetches wait half a second at most, as the program's do; commits every second of whatever was read; as many goroutines as there may
+  be requests in flight, which post each record's value with net/http over connections that are kept. It does not decode, has no order,
+  no retry and no dead letters, and loses records when it stops.
 - **The pipeline** is the program as ` + "`make build`" + ` makes it, with its default settings but for addresses, topic, group and
   sink.concurrency, and without guesses of ages where the cell does not say otherwise. Its log goes to a file.
 - **Records** are signups of some 330 bytes with 10,000 keys in 6 partitions, in batches of 16 KiB without compression. Both sides of
