@@ -5,7 +5,9 @@ import (
 	"context"
 	"fmt"
 	"os"
+	"os/exec"
 	"os/signal"
+	"path/filepath"
 	"strings"
 	"syscall"
 	"testing"
@@ -33,15 +35,23 @@ func TestSettingsOfTheProgramAreNotInherited(t *testing.T) {
 	}
 }
 
-// TestABareLoopIsMeasured goes all the way: broker, webhook and loop as processes.
-func TestABareLoopIsMeasured(t *testing.T) {
+// TestBothSidesAreMeasured goes all the way: broker, webhook, loop and program as processes, with poison and ages.
+func TestBothSidesAreMeasured(t *testing.T) {
 	if _, err := os.Stat("/proc/self/status"); err != nil {
 		t.Skip("no /proc")
 	}
+	program := filepath.Join(t.TempDir(), "signup-sheet")
+	build := exec.CommandContext(t.Context(), "go", "build", "-o", program, "signup-sheet/cmd/signup-sheet")
+	if output, err := build.CombinedOutput(); err != nil {
+		t.Fatalf("%v\n%s", err, output)
+	}
 	var progress bytes.Buffer
-	l := &lab{dir: t.TempDir(), progress: &progress}
-	side := bareLoop(load{records: 500})
-	r, err := l.measure(t.Context(), cell{inFlight: 4, yardstick: side, measured: side, latency: time.Millisecond, show: []quantity{rate}}, 2)
+	l := &lab{program: program, dir: t.TempDir(), progress: &progress}
+	r, err := l.measure(t.Context(), cell{
+		inFlight: 4, latency: time.Millisecond, show: []quantity{rate},
+		yardstick: bareLoop(load{records: 500}),
+		measured:  side{name: "pipeline", load: load{records: 500, poisonEvery: 100}, agify: true},
+	}, 2)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -79,7 +79,7 @@ func writeTable(w io.Writer, of quantity, title string, rows []row) {
 			name = "the limit: one at a time of each key"
 		}
 		required, verdict := judge(r, of)
-		fmt.Fprintf(w, "| %s | %s | %s | %s | %s | %.2f | %.2f … %.2f | %s | %s |\n",
+		fmt.Fprintf(w, "| %s | %s | %s | %s | %s | %.3f | %.3f … %.3f | %s | %s |\n",
 			r.name, name, figure(yardstick.median()), r.measured.name, figure(values.median()),
 			ratio.median(), slices.Min(ratio), slices.Max(ratio), required, verdict)
 	}
