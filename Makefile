@@ -13,6 +13,10 @@ PKG      := ./...
 RUN      := .
 ONCE     :=
 FUZZTIME := 20s
+CELLS    :=
+PAIRS    := 5
+# Only a whole benchmark is a report.
+REPORT   := $(if $(CELLS)$(filter-out 5,$(PAIRS)),,docs/benchmarks.md)
 # The packages whose tests ask for a Kafka cluster, and the tests to run in them against Apache Kafka.
 KAFKA_PKG = $(shell go list -e -test -f '{{.ImportPath}} {{join .Deps " "}}' ./... | \
 	sed -nE 's#^(\S+)\.test .*signup-sheet/internal/kafkatest( .*|$$)#\1#p')
@@ -55,6 +59,17 @@ fuzz: ## Each fuzz target for FUZZTIME (20s)
 		grep -E '^fuzz: elapsed' <<< "$$out" | tail -n 1; \
 	done
 
+# Without the race detector, which changes what is allocated.
+.PHONY: allocs
+allocs: ## That decoding, mapping and windows allocate no more than is stated beside their benchmarks; shows their times
+	@dirs=$$(grep -rlE --include='*_test.go' '^func TestAllocations' . | xargs -n 1 dirname | sort -u); \
+	go test -count=1 -v -benchtime 200ms -run '^TestAllocations' $$dirs
+
+.PHONY: bench
+bench: build ## The program beside a bare loop (half an hour): writes docs/benchmarks.md; CELLS=regexp and PAIRS=1 choose, and only print
+	go build -o bin/bench ./internal/bench
+	exec bin/bench -program bin/signup-sheet -cells '$(CELLS)' -pairs $(PAIRS) $(if $(REPORT),-o $(REPORT))
+
 .PHONY: lint
 lint: $(TOOLS) ## Format, import tree and all that .golangci.yml asks for
 	.tools/bin/golangci-lint run ./...
@@ -88,6 +103,7 @@ check: ## All that CI runs: quick checks first, Apache Kafka last
 	$(MAKE) --no-print-directory build
 	$(MAKE) --no-print-directory demo ONCE=1000
 	$(MAKE) --no-print-directory fuzz FUZZTIME=5s
+	$(MAKE) --no-print-directory allocs
 	$(MAKE) --no-print-directory test
 	$(MAKE) --no-print-directory test-kafka
 
