@@ -63,7 +63,7 @@ func BenchmarkWindow(b *testing.B) {
 		if p := w.position(maxMetadata); p.offset != records[0].offset || p.metadata == "" {
 			b.Fatalf("position %+v", p)
 		}
-		w.acknowledged(records[0].offset)
+		w.acknowledged()
 		for i := 0; i < fetched; i += 2 {
 			w.settle(got.ready[i])
 		}

@@ -119,6 +119,7 @@ func (c *committer) commit(ctx context.Context) error {
 			sent[partition] = pos
 		} else {
 			idle = partition
+			w.acknowledged() // the broker has it already
 		}
 	}
 	if len(sent) == 0 {
@@ -156,7 +157,7 @@ func (c *committer) answer(res *offsetcommit.Response, sent map[int32]position, 
 			case 0:
 				acknowledged = true
 				c.acked[p.PartitionIndex] = pos
-				c.windows[p.PartitionIndex].acknowledged(pos.offset)
+				c.windows[p.PartitionIndex].acknowledged()
 			case kafka.IllegalGeneration, kafka.UnknownMemberId:
 				return c.failed(fmt.Errorf("commit: %w: %w", errFenced, code))
 			case kafka.UnknownTopicOrPartition:

@@ -14,7 +14,10 @@ import (
 const (
 	partitionWatch = 5 * time.Second // how soon added partitions are found
 	joinBackoff    = 500 * time.Millisecond
-	leaveTimeout   = time.Second // for leaving the group; then connections are severed
+	// shortGeneration is how long one lasts at least that is not taken for a part
+	// of a row of failures.
+	shortGeneration = time.Second
+	leaveTimeout    = time.Second // for leaving the group; then connections are severed
 )
 
 // member takes part in the group until ctx ends, one session a generation. It
@@ -39,7 +42,7 @@ func (c *Consumer) member(ctx context.Context) error {
 	leave := func(release chan struct{}) { c.leave(ctx, group, d, id, release) }
 
 	c.setState("joining", false)
-	faults := 0
+	faults, short := 0, 0
 	for ctx.Err() == nil {
 		gen, err := group.Next(ctx)
 		if err != nil {
@@ -53,6 +56,7 @@ func (c *Consumer) member(ctx context.Context) error {
 			continue
 		}
 		faults, id = 0, gen.MemberID
+		began := time.Now()
 		release, reason, err := c.generation(ctx, gen)
 		if gone := errors.Is(reason, errTopicGone) || errors.Is(reason, errLogReplaced); gone && c.topic == (topicID{}) {
 			c.forget() // with an id the next session sees whether it is another topic
@@ -66,6 +70,19 @@ func (c *Consumer) member(ctx context.Context) error {
 			return errTopicGone
 		}
 		c.setState("rebalancing", true)
+		// kafka-go joins again at once, also when its watcher cannot look at the
+		// topic: as long as that lasts, one generation after the other ends as soon
+		// as it begins.
+		if short++; time.Since(began) >= shortGeneration {
+			short = 0
+		} else if short > 2 {
+			select {
+			case <-time.After(min(joinBackoff/8<<min(short, 8), 4*joinBackoff)):
+			case <-ctx.Done():
+				leave(release)
+				return nil
+			}
+		}
 		close(release) // ends the generation; the group joins the next one
 	}
 	leave(nil)

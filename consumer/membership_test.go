@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/twmb/franz-go/pkg/kerr"
+	"github.com/twmb/franz-go/pkg/kfake"
 	"github.com/twmb/franz-go/pkg/kgo"
 	"github.com/twmb/franz-go/pkg/kmsg"
 
@@ -39,6 +40,32 @@ func commitErrors(w *wire, since time.Time) (codes []int16) {
 // quick is a session that is over soon.
 func quick(cfg *consumer.Config) {
 	cfg.SessionTimeout, cfg.HeartbeatInterval, cfg.CommitInterval = 3*time.Second, 500*time.Millisecond, 500*time.Millisecond
+}
+
+// Hazard 11: while brokers cannot say who leads the partitions, kafka-go's watcher ends each generation as it begins.
+func TestAGroupWithoutLeadersIsNotJoinedInALoop(t *testing.T) {
+	virtually(t, 2, func(t *testing.T, s *scene) {
+		w := newWire(s)
+		s.join(t).running(t, 2) // leads the group
+		m := s.join(t, w.on)
+		m.running(t, 1)
+		id := m.Status().Member
+		since := time.Now()
+		lost := s.Fake().Fault(kfake.Fault{Keys: []kmsg.Key{kmsg.Metadata}, Topic: s.topic, Err: kerr.LeaderNotAvailable, Count: -1})
+		// A member that does not lead the group and joins again gets its old generation back at once.
+		s.Fake().Fault(kfake.Fault{
+			Keys: []kmsg.Key{kmsg.Heartbeat}, Group: s.group, Err: kerr.NotCoordinator,
+			When: func(req kmsg.Request) bool { return req.(*kmsg.HeartbeatRequest).MemberID == id },
+		})
+		<-time.After(20 * time.Second)
+		if n := len(w.exchanges(kmsg.JoinGroup, since)); n < 2 || n > 40 {
+			t.Errorf("%d requests to join in 20 s, want some, and at most two a second", n)
+		}
+		lost.Remove()
+		records := s.publish(t, "r", 100, 10)
+		s.delivered(t, 100)
+		s.judge(t, records, 0)
+	})
 }
 
 // Hazard 2: a former owner commits.

@@ -1,37 +1,46 @@
 package consumer
 
-import "sync"
+import (
+	"cmp"
+	"slices"
+	"sync"
+)
 
 // memory is what this process saw accepted in one partition, for longer than a
 // session: a partition that comes back (the coordinator was away, brokers
-// restarted, a rebalance) is not sent again, whether or not the commit landed.
-// It is believed only where the log still has the record that it was bound to.
+// restarted, a rebalance) is not sent again, whether or not the commit landed,
+// and whether or not another member had it meanwhile. It is believed only where
+// the log still has a record that it knows.
 type memory struct {
-	mu      sync.Mutex
-	anchors []anchor
-	done    spans
+	mu sync.Mutex
+	// stamps are of the records that were not settled, and of those that were
+	// since the last acknowledged commit: at one of them the next owner begins,
+	// since it knows of all others that they are settled.
+	stamps []stamp
+	done   spans
 }
 
-// add remembers one more settled offset.
-func (m *memory) add(offset int64) {
+// add remembers one more settled record.
+func (m *memory) add(s stamp) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	m.done.add(offset, offset+1)
+	m.stamps = append(m.stamps, s)
+	m.done.add(s.offset, s.offset+1)
 }
 
 // at returns what is known of the log from the committed offset on; false if
-// the memory was not bound to that offset.
+// no record there is known.
 func (m *memory) at(committed int64) (completions, bool) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	for _, a := range m.anchors {
-		if a.base == committed && a.known {
-			c := completions{base: a.offset, time: a.time}
-			for s := range m.done.above(committed) {
-				c.done = append(c.done, s)
-			}
-			return c, true
-		}
+	slices.SortFunc(m.stamps, func(a, b stamp) int { return cmp.Compare(a.offset, b.offset) })
+	i, _ := slices.BinarySearchFunc(m.stamps, committed, func(s stamp, o int64) int { return cmp.Compare(s.offset, o) })
+	if i == len(m.stamps) {
+		return completions{}, false
 	}
-	return completions{}, false
+	c := completions{base: m.stamps[i].offset, time: m.stamps[i].time}
+	for s := range m.done.above(committed) {
+		c.done = append(c.done, s)
+	}
+	return c, true
 }

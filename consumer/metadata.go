@@ -28,9 +28,9 @@ const (
 // topic that was deleted and created again a moment before.
 type completions struct {
 	topic uint32 // the short id of the topic; 0 if it is not known
-	base  int64  // the committed offset, which is that of an unsettled record if there is one
+	base  int64  // the committed offset; it is that of a record if there are completions
 	time  int64  // that record's timestamp, Unix ms
-	done  spans  // settled offsets above base
+	done  spans  // settled offsets from base on; mostly above it, since it is mostly that of an unsettled record
 }
 
 // encode returns the metadata as text, because brokers return binary mangled:
@@ -47,7 +47,7 @@ func (c completions) encode(place uint32, limit int) string {
 	b = binary.AppendUvarint(b, uint64(c.base))
 	b = binary.AppendVarint(b, c.time)
 	end, some := c.base, c.topic != 0
-	for r := range c.done.above(c.base + 1) {
+	for r := range c.done.above(c.base) {
 		mark := len(b)
 		b = binary.AppendUvarint(b, uint64(r.from-end))
 		b = binary.AppendUvarint(b, uint64(r.to-r.from))
@@ -110,7 +110,7 @@ func decodeCompletions(text string, place uint32, offset int64) (completions, er
 		gap, ok1 := uvarint(&b)
 		length, ok2 := uvarint(&b)
 		from, to := end+gap, end+gap+length
-		if !ok1 || !ok2 || gap < 1 || length < 1 || from < end || to < from {
+		if !ok1 || !ok2 || gap == 0 && len(c.done) > 0 || length < 1 || from < end || to < from {
 			return completions{}, errMetadataCorrupt
 		}
 		c.done = append(c.done, span{from, to})

@@ -38,13 +38,16 @@ type window struct {
 	restored   spans
 	candidates []completions
 
-	// committed is what was last handed out for a commit; anchors are the bases
-	// of commits since the last acknowledged one.
+	// committed is what was last handed out for a commit; fresh are the records
+	// settled since the last acknowledged one, of which the first told are in that
+	// commit.
 	committed position
-	anchors   []anchor
+	fresh     []stamp
+	told      int
 
 	from    int64   // where the session began
 	touched bool    // a record was seen since
+	newest  stamp   // the last one
 	memory  *memory // set when the session is over: where late settles go
 }
 
@@ -69,15 +72,8 @@ type position struct {
 	metadata string
 }
 
-// anchor is the identity of a log at an offset that was committed: the first
-// record at or above base, and its time. Until such a record was seen it is
-// not known.
-type anchor struct {
-	base   int64
-	known  bool
-	offset int64
-	time   int64
-}
+// stamp is a record by which a log can be recognised.
+type stamp struct{ offset, time int64 }
 
 // newWindow begins at offset, which was committed with metadata, or resolved.
 // The candidates are completions that may be known of the log above it.
@@ -105,6 +101,7 @@ func (w *window) take(records []record, next int64, limit int, share int64) take
 	now := time.Now()
 	w.mu.Lock()
 	defer w.mu.Unlock()
+	defer func() { w.restored.cut(w.next) }()
 	for _, r := range records {
 		if r.offset < w.next {
 			continue // the head of a batch that the position lies within
@@ -113,9 +110,10 @@ func (w *window) take(records []record, next int64, limit int, share int64) take
 			return t
 		}
 		t.ignored += w.identify(r)
-		w.next = r.offset + 1
+		w.next, w.newest = r.offset+1, stamp{r.offset, r.time}
 		if w.restored.has(r.offset) {
 			t.restored++
+			w.fresh = append(w.fresh, stamp{r.offset, r.time})
 			continue
 		}
 		t.records++
@@ -124,18 +122,13 @@ func (w *window) take(records []record, next int64, limit int, share int64) take
 		}
 	}
 	w.next = max(w.next, next)
-	w.restored.cut(w.next)
 	return t
 }
 
 // identify lets the first record that a session sees decide about what is
-// believed of the log, and remembers it for the sessions after it. It returns
-// the number of candidates that were turned down.
+// believed of the log. It returns the number of candidates that were turned down.
 func (w *window) identify(r record) (ignored int) {
 	w.touched = true
-	for i := len(w.anchors) - 1; i >= 0 && !w.anchors[i].known; i-- {
-		w.anchors[i].known, w.anchors[i].offset, w.anchors[i].time = true, r.offset, r.time
-	}
 	for _, c := range w.candidates {
 		if c.base != r.offset || c.time != r.time {
 			ignored++
@@ -177,7 +170,7 @@ func (w *window) settle(e *entry) (follower *entry) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	if w.memory != nil {
-		w.memory.add(e.offset)
+		w.memory.add(stamp{e.offset, e.time})
 		return nil
 	}
 	if e.prev != nil {
@@ -192,6 +185,7 @@ func (w *window) settle(e *entry) (follower *entry) {
 	}
 	w.count--
 	w.bytes -= e.size()
+	w.fresh = append(w.fresh, stamp{e.offset, e.time})
 	if e.keyed {
 		if follower = e.follower; follower != nil {
 			follower.waits = false
@@ -260,8 +254,10 @@ func (w *window) position(limit int) position {
 		// Nothing was seen of the log yet: what was committed stands, its
 		// metadata included.
 	case w.first == nil && len(w.restored) > 0:
-		// The records known to be settled above next have no record to be bound
-		// to until the fetch has passed them, which it does in a moment.
+		// What is known to be settled above next is bound to the last record before
+		// it, which is settled too, until the fetch has passed it.
+		c := completions{topic: w.topic, base: w.newest.offset, time: w.newest.time, done: w.settled(w.newest.offset)}
+		w.committed = position{offset: c.base, metadata: c.encode(w.place, limit)}
 	default:
 		c := completions{topic: w.topic, base: w.mark()}
 		if e := w.first; e != nil {
@@ -269,32 +265,16 @@ func (w *window) position(limit int) position {
 		}
 		w.committed = position{offset: c.base, metadata: c.encode(w.place, limit)}
 	}
-	w.anchor(w.committed.offset)
+	w.told = len(w.fresh)
 	return w.committed
 }
 
-// anchor remembers that base is about to be committed.
-func (w *window) anchor(base int64) {
-	if n := len(w.anchors); n > 0 && w.anchors[n-1].base == base {
-		return
-	}
-	a := anchor{base: base}
-	if e := w.first; e != nil && e.offset >= base {
-		a.known, a.offset, a.time = true, e.offset, e.time
-	}
-	w.anchors = append(w.anchors, a)
-}
-
-// acknowledged forgets the anchors before base, which the broker has now.
-func (w *window) acknowledged(base int64) {
+// acknowledged tells that the broker has what was last handed out.
+func (w *window) acknowledged() {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	for i, a := range w.anchors {
-		if a.base == base {
-			w.anchors = append(w.anchors[:0], w.anchors[i:]...)
-			return
-		}
-	}
+	w.fresh = w.fresh[:copy(w.fresh, w.fresh[w.told:])]
+	w.told = 0
 }
 
 // close ends the session's hold on the window and returns what this process
@@ -302,7 +282,10 @@ func (w *window) acknowledged(base int64) {
 func (w *window) close() *memory {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	m := &memory{anchors: w.anchors, done: w.settled(w.from)}
+	m := &memory{stamps: append(w.fresh, w.newest), done: w.settled(w.from)}
+	for e := w.first; e != nil; e = e.succ {
+		m.stamps = append(m.stamps, stamp{e.offset, e.time})
+	}
 	w.memory = m
 	if !w.touched {
 		return nil

@@ -273,8 +273,44 @@ func TestWhatWasAcceptedStaysKnownWhenNoCommitLanded(t *testing.T) {
 	if got := other.take(changed, 20, 100, 1<<20); got.restored != 0 {
 		t.Fatalf("%d records of another log are skipped", got.restored)
 	}
-	if _, ok := m.at(12); ok {
-		t.Fatal("an offset that was never committed by us is believed")
+	// Another member had the partition meanwhile, and left it at a record that this process had seen accepted.
+	known, _ = m.at(12)
+	third := newWindow(0, 1, true, position{offset: 12}, known)
+	if got := third.take(records("", 12, 20), 20, 100, 1<<20); got.restored != 6 {
+		t.Fatalf("%d records are known to be settled from offset 12 on, want 12 to 16 and 18", got.restored)
+	}
+	if _, ok := m.at(20); ok {
+		t.Fatal("something is known of records that were never seen")
+	}
+}
+
+// What is known to be settled above the position is committed too while the fetch has not passed it.
+func TestEverythingTakenIsCommittedBeforeTheFetchHasPassedWhatWasRestored(t *testing.T) {
+	start := completions{base: 10, time: 100, done: spans{{12, 15}, {16, 17}}}
+	w := newWindow(0, 1, true, position{offset: 10, metadata: start.encode(1, maxMetadata)}, start)
+	got := w.take(records("", 10, 12), 12, 100, 1<<20)
+	settleAll(w, got.ready)
+	c, err := decodeCompletions(w.position(maxMetadata).metadata, 1, 11)
+	if err != nil || !slices.Equal(c.done, spans{{11, 15}, {16, 17}}) || c.time != 110 {
+		t.Errorf("commits %+v, %v, want what is settled from offset 11 on", c, err)
+	}
+	again := newWindow(0, 1, true, position{offset: 11}, c)
+	if got := again.take(records("", 11, 18), 18, 100, 1<<20); got.restored != 5 {
+		t.Errorf("%d records are passed over, want 11 to 14 and 16", got.restored)
+	}
+	w.acknowledged()
+	if m, ok := w.close().at(11); !ok || !slices.Equal(m.done, spans{{11, 15}, {16, 17}}) {
+		t.Errorf("remembers %+v, want offset 11 too", m)
+	}
+}
+
+// What was restored is over once it was passed, also where the window got full just behind it.
+func TestAFullWindowBehindWhatWasRestoredMovesOn(t *testing.T) {
+	w := newWindow(0, 1, true, position{offset: 10}, completions{base: 10, time: 100, done: spans{{12, 15}}})
+	got := w.take(records("", 10, 20), 20, 3, 1<<20)
+	settleAll(w, got.ready)
+	if pos := w.position(maxMetadata); pos.offset != 16 || got.restored != 3 {
+		t.Errorf("commits %+v with %d passed over, want offset 16 with 3", pos, got.restored)
 	}
 }
 
@@ -310,7 +346,7 @@ func FuzzCommitMetadata(f *testing.F) {
 		if err != nil || text == "" {
 			return
 		}
-		end := offset
+		end := offset - 1 // it may be among them
 		for _, s := range c.done {
 			if s.from <= end || s.to <= s.from {
 				t.Fatalf("spans %v above %d", c.done, offset)

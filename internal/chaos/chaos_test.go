@@ -1,0 +1,84 @@
+package chaos_test
+
+import (
+	"fmt"
+	"os"
+	"strconv"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"go.uber.org/goleak"
+
+	"signup-sheet/internal/kafkatest"
+)
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+
+// seeds are those that the environment asks for: CHAOS_SEED alone, or 1 to CHAOS_SEEDS, which is 2 by default.
+func seeds(t *testing.T) []uint64 {
+	t.Helper()
+	number := func(name string, otherwise uint64) uint64 {
+		text := os.Getenv(name)
+		if text == "" {
+			return otherwise
+		}
+		n, err := strconv.ParseUint(text, 10, 64)
+		if err != nil {
+			t.Fatalf("%s=%q: want a number", name, text)
+		}
+		return n
+	}
+	if seed := number("CHAOS_SEED", 0); seed > 0 {
+		return []uint64{seed}
+	}
+	var all []uint64
+	for n := range number("CHAOS_SEEDS", 2) {
+		all = append(all, n+1)
+	}
+	return all
+}
+
+// TestChaosInVirtualTime plays minutes of trouble in a second: members that come, go and lose their connections, brokers,
+// the endpoint and agify failing in every way that they have.
+func TestChaosInVirtualTime(t *testing.T) {
+	for _, seed := range seeds(t) {
+		t.Run(fmt.Sprintf("seed-%d", seed), func(t *testing.T) {
+			var o *oracle
+			synctest.Test(t, func(t *testing.T) {
+				w := newWorld(t, kafkatest.Start(t, kafkatest.VirtualNetwork(), kafkatest.Brokers(3)), seed, sessionTimeout)
+				o = w.oracle
+				defer w.oracle.onFailure(t)
+				playVirtual(t, w)
+			})
+			o.report(t, o.judge())
+		})
+	}
+}
+
+// TestChaosWithProcesses plays with the program itself, which is killed, paused, stopped and started, on kfake, or with
+// KAFKA_APACHE=1 on three brokers of Apache Kafka, which are killed too.
+func TestChaosWithProcesses(t *testing.T) {
+	program := build(t)
+	var apache *kafkatest.Apache
+	if os.Getenv("KAFKA_APACHE") == "1" {
+		apache = kafkatest.StartApache(t, 3)
+	}
+	for _, seed := range seeds(t) {
+		t.Run(fmt.Sprintf("seed-%d", seed), func(t *testing.T) {
+			var w *world
+			if apache == nil {
+				w = newWorld(t, kafkatest.Start(t, kafkatest.Fake(), kafkatest.Brokers(3)), seed, processSession)
+			} else {
+				w = newWorld(t, apache.Cluster, seed, processSession)
+			}
+			defer w.oracle.onFailure(t)
+			d := 10 * time.Second
+			if apache != nil {
+				d = time.Minute
+			}
+			playProcesses(t, w, program, apache, d)
+			w.oracle.report(t, w.oracle.judge())
+		})
+	}
+}
