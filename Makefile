@@ -13,6 +13,8 @@ PKG      := ./...
 RUN      := .
 ONCE     :=
 FUZZTIME := 20s
+SEEDS    := 20
+SEED     :=
 CELLS    :=
 PAIRS    := 5
 # Only a whole benchmark is a report.
@@ -45,11 +47,20 @@ test: ## All tests, on a Kafka in the test's process; RUN=regexp and PKG=./sink 
 test-kafka: ## The tests that need Kafka on Apache Kafka: the brokers in KAFKA_BROKERS, else one that is started and stopped
 	test/kafka/with go test $(RACE) -count=1 -p 1 -timeout 15m -run '$(RUN)' $(KAFKA_PKG)
 
-# Go reports "context deadline exceeded" when the time is over at the wrong moment (golang/go#75804, until 1.27): no input failed.
+.PHONY: chaos
+chaos: ## Seeded trouble judged by an oracle: SEEDS=20, or SEED=7 with its story; KAFKA=1 on three brokers of Apache Kafka
+ifdef KAFKA
+	CHAOS_SEEDS=$(SEEDS) CHAOS_SEED=$(SEED) KAFKA_BROKERS='three of its own' test/kafka/with \
+		go test $(RACE) -count=1 -timeout 3h -v -run ChaosWithProcesses ./internal/chaos
+else
+	CHAOS_SEEDS=$(SEEDS) CHAOS_SEED=$(SEED) CHAOS_FAULTS=$(if $(SEED),,1) go test $(RACE) -count=1 -timeout 3h -v -run . ./internal/chaos
+endif
+
 .PHONY: test-kafka-long
 test-kafka-long: ## What takes minutes on Apache Kafka, by hand: brokers killed, quotas
 	KAFKA_LONG=1 test/kafka/with go test $(RACE) -count=1 -p 1 -timeout 30m -v -run 'RealBrokers|Quota' ./consumer
 
+# Go reports "context deadline exceeded" when the time is over at the wrong moment (golang/go#75804, until 1.27): no input failed.
 .PHONY: fuzz
 fuzz: ## Each fuzz target for FUZZTIME (20s)
 	@grep -rnoE --include='*_test.go' '^func Fuzz[A-Za-z0-9_]+' . | while IFS=: read -r file _ func; do \
@@ -105,6 +116,7 @@ check: ## All that CI runs: quick checks first, Apache Kafka last
 	$(MAKE) --no-print-directory fuzz FUZZTIME=5s
 	$(MAKE) --no-print-directory allocs
 	$(MAKE) --no-print-directory test
+	$(MAKE) --no-print-directory chaos
 	$(MAKE) --no-print-directory test-kafka
 
 .PHONY: clean

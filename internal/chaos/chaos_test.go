@@ -15,8 +15,8 @@ import (
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
-// seeds are those that the environment asks for: CHAOS_SEED alone, or 1 to CHAOS_SEEDS, which is 2 by default.
-func seeds(t *testing.T) []uint64 {
+// seeds are those that the environment asks for: CHAOS_SEED alone, or 1 to CHAOS_SEEDS, or a few.
+func seeds(t *testing.T, few uint64) []uint64 {
 	t.Helper()
 	number := func(name string, otherwise uint64) uint64 {
 		text := os.Getenv(name)
@@ -33,7 +33,7 @@ func seeds(t *testing.T) []uint64 {
 		return []uint64{seed}
 	}
 	var all []uint64
-	for n := range number("CHAOS_SEEDS", 2) {
+	for n := range number("CHAOS_SEEDS", few) {
 		all = append(all, n+1)
 	}
 	return all
@@ -42,7 +42,7 @@ func seeds(t *testing.T) []uint64 {
 // TestChaosInVirtualTime plays minutes of trouble in a second: members that come, go and lose their connections, brokers,
 // the endpoint and agify failing in every way that they have.
 func TestChaosInVirtualTime(t *testing.T) {
-	for _, seed := range seeds(t) {
+	for _, seed := range seeds(t, 10) {
 		t.Run(fmt.Sprintf("seed-%d", seed), func(t *testing.T) {
 			var o *oracle
 			synctest.Test(t, func(t *testing.T) {
@@ -64,7 +64,7 @@ func TestChaosWithProcesses(t *testing.T) {
 	if os.Getenv("KAFKA_APACHE") == "1" {
 		apache = kafkatest.StartApache(t, 3)
 	}
-	for _, seed := range seeds(t) {
+	for _, seed := range seeds(t, 1) {
 		t.Run(fmt.Sprintf("seed-%d", seed), func(t *testing.T) {
 			var w *world
 			if apache == nil {

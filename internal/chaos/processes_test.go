@@ -6,11 +6,13 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"syscall"
 	"testing"
 	"time"
 
+	"github.com/twmb/franz-go/pkg/kgo"
 	"github.com/twmb/franz-go/pkg/kmsg"
 
 	"signup-sheet/internal/kafkatest"
@@ -48,8 +50,9 @@ type play struct {
 	apache    *kafkatest.Apache // nil on kfake
 	processes []*process
 	started   int
-	down      int        // the broker that is down, from 1; 0: none
-	repaired  func()     // ends the fault of the broker that is down
+	down      int    // the broker that is down, from 1; 0: none
+	repaired  func() // ends the fault of the last broker that was down
+	client    *kgo.Client
 	resume    []*sleeper // processes that stand still
 }
 
@@ -65,19 +68,21 @@ func playProcesses(t *testing.T, w *world, program string, apache *kafkatest.Apa
 	p := &play{world: w, t: t, program: program, apache: apache}
 	if apache == nil {
 		w.watch()
+	} else {
+		p.client = apache.Client(t)
 	}
 	p.publish(t, 100)
 	p.start()
 	p.start()
 	for end := time.Now().Add(d); time.Now().Before(end); {
 		p.step()
-		pause(time.Duration(p.rng.Int64N(int64(800 * time.Millisecond))))
-		p.wake(false)
+		pause(time.Duration(p.rng.Int64N(int64(500 * time.Millisecond))))
+		p.wake(func(x *sleeper) bool { return time.Now().After(x.until) })
 	}
 	p.webhook.change(calm())
 	p.agify.change(0)
 	p.oracle.tell("calm")
-	p.wake(true)
+	p.wake(func(*sleeper) bool { return true })
 	p.repair()
 	if !p.allDone(t, 90*time.Second) {
 		p.oracle.stall()
@@ -94,7 +99,7 @@ func playProcesses(t *testing.T, w *world, program string, apache *kafkatest.Apa
 func (p *play) step() {
 	switch n := p.rng.IntN(20); {
 	case n < 7:
-		p.publish(p.t, 1+p.rng.IntN(80))
+		p.publish(p.t, 1+p.rng.IntN(300))
 	case n < 11:
 		p.turnWeather()
 	case n < 12:
@@ -149,7 +154,7 @@ func (p *play) membership() {
 func (p *play) start() {
 	p.started++
 	name := fmt.Sprintf("p%d", p.started)
-	concurrency, window := 1<<p.rng.IntN(7), 1<<(4+p.rng.IntN(9))
+	concurrency, window := 8<<p.rng.IntN(4), 1<<(4+p.rng.IntN(9))
 	p.oracle.tell("%s starts, concurrency %d, window %d", name, concurrency, window)
 	x := &process{name: name, ended: make(chan struct{})}
 	x.cmd = exec.Command(p.program, "run", //nolint:noctx // it is ended in order, or killed
@@ -177,9 +182,10 @@ func (p *play) start() {
 	p.processes = append(p.processes, x)
 }
 
-// take takes a process off the list.
+// take takes a process off the list. It does not stand still any more.
 func (p *play) take(n int) *process {
 	x := p.processes[n]
+	p.wake(func(s *sleeper) bool { return s.process == x })
 	p.processes = append(p.processes[:n:n], p.processes[n+1:]...)
 	return x
 }
@@ -220,10 +226,8 @@ func (p *play) kill(n int) {
 // stand makes a process stand still for a while; wake lets it go on.
 func (p *play) stand(n int) {
 	x := p.processes[n]
-	for _, other := range p.resume {
-		if other.process == x {
-			return
-		}
+	if slices.ContainsFunc(p.resume, func(s *sleeper) bool { return s.process == x }) {
+		return
 	}
 	d := time.Duration(p.rng.Int64N(int64(2 * processSession)))
 	p.oracle.tell("%s stands still for %v", x.name, d)
@@ -231,25 +235,30 @@ func (p *play) stand(n int) {
 	p.signal(x, syscall.SIGSTOP)
 }
 
-func (p *play) wake(all bool) {
-	var rest []*sleeper
-	for _, x := range p.resume {
-		if !all && time.Now().Before(x.until) {
-			rest = append(rest, x)
-			continue
+// wake lets those go on whose time has come.
+func (p *play) wake(due func(*sleeper) bool) {
+	p.resume = slices.DeleteFunc(p.resume, func(x *sleeper) bool {
+		if !due(x) {
+			return false
 		}
 		p.oracle.tell("%s goes on", x.name)
 		p.signal(x.process, syscall.SIGCONT)
 		x.ended()
-	}
-	p.resume = rest
+		return true
+	})
 }
 
-// killBroker kills a broker of Apache Kafka, or starts the one that is down.
+// killBroker kills a broker of Apache Kafka, or starts the one that is down. Two are never down at a time.
 func (p *play) killBroker() {
 	if p.down > 0 {
 		p.repair()
 		return
+	}
+	if !p.inSync() {
+		return
+	}
+	if p.repaired != nil {
+		p.repaired()
 	}
 	p.down = 1 + p.rng.IntN(3)
 	p.oracle.tell("broker %d is killed", p.down)
@@ -262,10 +271,24 @@ func (p *play) repair() {
 		return
 	}
 	p.apache.StartNode(p.t, p.down)
-	p.apache.WaitBrokers(p.t)
 	p.oracle.tell("broker %d is back", p.down)
-	p.repaired()
 	p.down = 0
+}
+
+// inSync tells whether every partition of the cluster has all its replicas.
+func (p *play) inSync() bool {
+	res, err := kmsg.NewPtrMetadataRequest().RequestWith(p.t.Context(), p.client) // of all topics
+	if err != nil || len(res.Brokers) < 3 {
+		return false
+	}
+	for _, topic := range res.Topics {
+		for _, partition := range topic.Partitions {
+			if partition.ErrorCode != 0 || len(partition.ISR) < len(partition.Replicas) {
+				return false
+			}
+		}
+	}
+	return true
 }
 
 // everyCommit reads all commits of the group that Apache Kafka took, from the topic in which it keeps them.
