@@ -44,6 +44,7 @@ func seeds(t *testing.T, few uint64) []uint64 {
 func TestChaosInVirtualTime(t *testing.T) {
 	for _, seed := range seeds(t, 10) {
 		t.Run(fmt.Sprintf("seed-%d", seed), func(t *testing.T) {
+			t.Parallel()
 			var o *oracle
 			synctest.Test(t, func(t *testing.T) {
 				w := newWorld(t, kafkatest.Start(t, kafkatest.VirtualNetwork(), kafkatest.Brokers(3)), seed, sessionTimeout)
@@ -68,6 +69,7 @@ func TestChaosWithProcesses(t *testing.T) {
 		t.Run(fmt.Sprintf("seed-%d", seed), func(t *testing.T) {
 			var w *world
 			if apache == nil {
+				t.Parallel() // brokers of Apache Kafka are killed: one seed at a time
 				w = newWorld(t, kafkatest.Start(t, kafkatest.Fake(), kafkatest.Brokers(3)), seed, processSession)
 			} else {
 				w = newWorld(t, apache.Cluster, seed, processSession)
