@@ -24,7 +24,7 @@ const (
 	// idle one is still being waited for.
 	fetchesPerBroker = 2
 	fetchPause       = 250 * time.Millisecond // after a fault of one partition or broker
-	fetchPauseMax    = 5 * time.Second
+	fetchPauseMax    = 2 * time.Second
 	leadersTTL       = time.Second
 	endTTL           = 10 * time.Second // how old the known end of a log may get while nothing is fetched
 	readCommitted    = 1                // isolation level

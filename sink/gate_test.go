@@ -73,7 +73,7 @@ func TestHoldProbesWithOneRowAtATime(t *testing.T) {
 	})
 }
 
-// TestRateLimitPausesEverybody is hazard 15.
+// Hazard 15: 8 s of 429 with Retry-After: 8, and 64 rows at a time.
 func TestRateLimitPausesEverybody(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		begin := time.Now()

@@ -39,8 +39,8 @@ func seeds(t *testing.T, few uint64) []uint64 {
 	return all
 }
 
-// TestChaosInVirtualTime plays minutes of trouble in a second: members that come, go and lose their connections, brokers,
-// the endpoint and agify failing in every way that they have.
+// Hazards 1, 2, 3, 5, 6, 11, 13, 14 and 16: minutes of trouble in a second. Members come, go and lose their connections;
+// brokers, the endpoint and agify fail in every way that they have.
 func TestChaosInVirtualTime(t *testing.T) {
 	for _, seed := range seeds(t, 10) {
 		t.Run(fmt.Sprintf("seed-%d", seed), func(t *testing.T) {
@@ -57,7 +57,7 @@ func TestChaosInVirtualTime(t *testing.T) {
 	}
 }
 
-// TestChaosWithProcesses plays with the program itself, which is killed, paused, stopped and started, on kfake, or with
+// Hazards 1, 2, 5, 11, 16, 17, 25, 26 and 31: the program itself is killed, paused, stopped and started, on kfake, or with
 // KAFKA_APACHE=1 on three brokers of Apache Kafka, which are killed too.
 func TestChaosWithProcesses(t *testing.T) {
 	program := build(t)
