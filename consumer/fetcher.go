@@ -183,7 +183,7 @@ func (f *fetcher) request(ctx context.Context, leader int32, partitions []fetch.
 		IsolationLevel: readCommitted, SessionEpoch: -1,
 		Topics: []fetch.RequestTopic{{Topic: f.cfg.Topic, Partitions: partitions}},
 	}, fetchWait+requestTimeout)
-	answered := map[int32]bool{}
+	answered, full := map[int32]bool{}, false
 	if err == nil && res.ErrorCode != 0 {
 		err = kafka.Error(res.ErrorCode)
 	}
@@ -193,6 +193,7 @@ func (f *fetcher) request(ctx context.Context, leader int32, partitions []fetch.
 				p := &t.Partitions[i]
 				if offset, ok := asked(partitions, p.Partition); ok {
 					answered[p.Partition] = true
+					full = full || len(p.RecordSet) > 0
 					f.answer(ctx, f.windows[p.Partition], p, offset)
 				}
 			}
@@ -210,7 +211,8 @@ func (f *fetcher) request(ctx context.Context, leader int32, partitions []fetch.
 	for _, p := range partitions {
 		t := f.tails[p.Partition]
 		t.asked = false
-		if !answered[p.Partition] && ctx.Err() == nil {
+		// What an answer has no room for, some brokers leave out.
+		if !answered[p.Partition] && !full && ctx.Err() == nil {
 			f.fault(t, p.Partition, fmt.Errorf("fetch: %w", orMissing(err)))
 		}
 	}
