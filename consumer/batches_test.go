@@ -210,29 +210,6 @@ func seal(b []byte) {
 	binary.BigEndian.PutUint32(b[17:], crc32.Checksum(b[21:], crc32.MakeTable(crc32.Castagnoli)))
 }
 
-// An answer that is full with the large records of some partitions is no fault of the others.
-func TestLargeRecordsOfOnePartitionAreNoFaultOfAnother(t *testing.T) {
-	play(t, 6, func(t *testing.T, s *scene) {
-		records := s.signups("large", 24, 6)
-		for _, r := range records {
-			r.Topic = s.topic
-			r.Value = append(bytes.TrimSuffix(r.Value, []byte("}")), `,"padding":"`+strings.Repeat("x", 900<<10)+`"}`...)
-		}
-		c := s.Client(t, kgo.ProducerBatchCompression(kgo.NoCompression()), kgo.RecordPartitioner(kgo.ManualPartitioner()))
-		if err := c.ProduceSync(t.Context(), records...).FirstErr(); err != nil {
-			t.Fatal(err)
-		}
-		m := s.join(t)
-		s.delivered(t, 24)
-		s.committed(t, 24)
-		if n := m.metric(t, "fetch_errors_total"); n != 0 {
-			t.Errorf("%v fetch errors", n)
-		}
-		m.leave(t)
-		s.judge(t, records, 0)
-	})
-}
-
 // Hazard 9: batches without records move the position: neither a hot loop nor a
 // stall, in the middle of the log and at its end.
 func TestEmptyBatchesAreSteppedOverAtOnce(t *testing.T) {

@@ -20,9 +20,12 @@ const (
 	// and all of it. A batch that is larger comes whole.
 	fetchPartitionBytes = 256 << 10
 	fetchBytes          = 2 << 20
-	// fetchesPerBroker lets a partition that has room again be asked for while an
-	// idle one is still being waited for.
-	fetchesPerBroker = 2
+	// idleFetches are the requests to one broker for partitions whose end was
+	// reached: another can be asked for while one is being waited for. Those that are
+	// known to have more are asked for beside them, or a backlog would wait for what
+	// is yet to be written.
+	idleFetches      = 2
+	fetchesPerBroker = 3
 	fetchPause       = 250 * time.Millisecond // after a fault of one partition or broker
 	fetchPauseMax    = 5 * time.Second
 	leadersTTL       = time.Second
@@ -137,6 +140,9 @@ func (f *fetcher) ask(ctx context.Context, leaders map[int32]int32) time.Duratio
 				t.heard = now
 				f.requests.Go(func() { f.lookUpEnd(ctx, partition, t) })
 			}
+			continue
+		}
+		if next >= t.high && f.asked[leader] >= idleFetches {
 			continue
 		}
 		want[leader] = append(want[leader], fetch.RequestPartition{
