@@ -20,9 +20,12 @@ const (
 	// and all of it. A batch that is larger comes whole.
 	fetchPartitionBytes = 256 << 10
 	fetchBytes          = 2 << 20
-	// fetchesPerBroker lets a partition that has room again be asked for while an
-	// idle one is still being waited for.
-	fetchesPerBroker = 2
+	// idleFetches are the requests to one broker for partitions whose end was
+	// reached: another can be asked for while one is being waited for. Those that are
+	// known to have more are asked for beside them, or a backlog would wait for what
+	// is yet to be written.
+	idleFetches      = 2
+	fetchesPerBroker = 3
 	fetchPause       = 250 * time.Millisecond // after a fault of one partition or broker
 	fetchPauseMax    = 2 * time.Second
 	leadersTTL       = time.Second
@@ -139,6 +142,9 @@ func (f *fetcher) ask(ctx context.Context, leaders map[int32]int32) time.Duratio
 			}
 			continue
 		}
+		if next >= t.high && f.asked[leader] >= idleFetches {
+			continue
+		}
 		want[leader] = append(want[leader], fetch.RequestPartition{
 			Partition: partition, CurrentLeaderEpoch: -1, FetchOffset: next, LogStartOffset: -1, PartitionMaxBytes: fetchPartitionBytes,
 		})
@@ -183,7 +189,7 @@ func (f *fetcher) request(ctx context.Context, leader int32, partitions []fetch.
 		IsolationLevel: readCommitted, SessionEpoch: -1,
 		Topics: []fetch.RequestTopic{{Topic: f.cfg.Topic, Partitions: partitions}},
 	}, fetchWait+requestTimeout)
-	answered := map[int32]bool{}
+	answered, full := map[int32]bool{}, false
 	if err == nil && res.ErrorCode != 0 {
 		err = kafka.Error(res.ErrorCode)
 	}
@@ -193,6 +199,7 @@ func (f *fetcher) request(ctx context.Context, leader int32, partitions []fetch.
 				p := &t.Partitions[i]
 				if offset, ok := asked(partitions, p.Partition); ok {
 					answered[p.Partition] = true
+					full = full || len(p.RecordSet) > 0
 					f.answer(ctx, f.windows[p.Partition], p, offset)
 				}
 			}
@@ -210,7 +217,8 @@ func (f *fetcher) request(ctx context.Context, leader int32, partitions []fetch.
 	for _, p := range partitions {
 		t := f.tails[p.Partition]
 		t.asked = false
-		if !answered[p.Partition] && ctx.Err() == nil {
+		// What an answer has no room for, some brokers leave out.
+		if !answered[p.Partition] && !full && ctx.Err() == nil {
 			f.fault(t, p.Partition, fmt.Errorf("fetch: %w", orMissing(err)))
 		}
 	}

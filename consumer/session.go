@@ -45,8 +45,11 @@ func (c *Consumer) newSession(generation int32, member string, windows map[int32
 		log:     c.log.With("generation", generation),
 		stopped: make(chan struct{}),
 	}
-	// Some rows are prepared while as many are attempted.
-	s.pool = newPool(2 * c.cfg.Sink.Concurrency)
+	limit := c.cfg.Sink.Concurrency
+	if c.ages != nil {
+		limit *= 2 // some rows wait for their age while as many are attempted
+	}
+	s.pool = newPool(limit)
 	s.fetcher = &fetcher{
 		cfg: c.cfg, cluster: c.data, windows: windows,
 		share:   c.cfg.WindowBytes / int64(max(1, len(windows))),

@@ -5,7 +5,6 @@ import (
 	"context"
 	"crypto/tls"
 	"io"
-	"maps"
 	"net"
 	"net/http"
 	"net/http/httptrace"
@@ -55,20 +54,16 @@ func (s *Sink) attempt(ctx context.Context, row Row) answer {
 	if !s.mayStart(ctx) {
 		return answer{withheld: true}
 	}
-	attemptCtx, cancel := context.WithTimeout(context.WithoutCancel(ctx), s.cfg.Timeout)
-	defer cancel()
-	t := &track{mayStart: func() bool { return s.mayStart(ctx) }, cancel: cancel, conns: &s.conns, ended: make(chan struct{})}
+	e := s.envelope(row.HeaderID)
+	t := &track{mayStart: func() bool { return s.mayStart(ctx) }, cancel: e.cancel, conns: &s.conns, ended: new(sync.WaitGroup)}
+	t.ended.Add(1)
 	defer t.end()
-	req := s.request.WithContext(httptrace.WithClientTrace(attemptCtx, &httptrace.ClientTrace{
+	req := s.request.WithContext(httptrace.WithClientTrace(e.ctx, &httptrace.ClientTrace{
 		GotConn:              t.gotConn,
 		WroteHeaders:         t.wroteHeaders,
 		GotFirstResponseByte: t.gotFirstResponseByte,
 	}))
-	req.Header = make(http.Header, len(s.header)+1)
-	maps.Copy(req.Header, s.header)
-	// Raw: the expired draft has a quoted string here, but what receivers look up is
-	// the text as it is.
-	req.Header["Idempotency-Key"] = []string{row.HeaderID}
+	req.Header = e.header
 	// The transport knows this reader, and so writes head and body at once.
 	req.Body = io.NopCloser(bytes.NewReader(row.Body))
 	req.ContentLength = int64(len(row.Body))
@@ -90,6 +85,7 @@ func (s *Sink) attempt(ctx context.Context, row Row) answer {
 		a.readBody(res)
 	}
 	a.at = time.Now()
+	s.done(e, err == nil && t.sent.Load())
 	if t.withheld.Load() {
 		return answer{withheld: true}
 	}
@@ -133,12 +129,13 @@ type track struct {
 	// net/http puts a connection back into its pool before it hands over an answer
 	// without a body, so that the next attempt may have it a moment too early: to
 	// close it then would cost the answer.
-	conns  *sync.Map     // net.Conn to its attempt's ended
-	ended  chan struct{} // closed when this attempt has ended
-	before chan struct{} // the same of the attempt before it on the connection; nil if it has none under way
+	conns  *sync.Map       // net.Conn to its attempt's ended
+	ended  *sync.WaitGroup // for the end of this attempt
+	before *sync.WaitGroup // for that of the attempt before it on the connection; nil if it has none under way
 
 	conn     net.Conn    // set by gotConn, read by wroteHeaders, which comes after
 	reused   atomic.Bool // the connection had been used before
+	sent     atomic.Bool // the transport has taken the head, and calls no more
 	answered atomic.Bool // a byte of an answer came
 	withheld atomic.Bool // stopped
 }
@@ -147,11 +144,12 @@ type track struct {
 // before it writes the head.
 func (t *track) gotConn(info httptrace.GotConnInfo) {
 	t.release() // one that died before a byte was written, which net/http replaces by itself
+	t.sent.Store(false)
 	t.conn = info.Conn
 	t.reused.Store(info.Reused)
 	if !isHTTP2(t.conn) {
 		before, _ := t.conns.Swap(t.conn, t.ended)
-		t.before, _ = before.(chan struct{})
+		t.before, _ = before.(*sync.WaitGroup)
 	}
 	if !t.mayStart() {
 		t.withhold()
@@ -163,14 +161,14 @@ func (t *track) gotConn(info httptrace.GotConnInfo) {
 func (t *track) withhold() {
 	t.withheld.Store(true)
 	if t.before != nil {
-		<-t.before
+		t.before.Wait()
 	}
 	t.cancel()
 }
 
 // end tells whoever has the connection now that the answer was handed over.
 func (t *track) end() {
-	close(t.ended)
+	t.ended.Done()
 	t.release()
 }
 
@@ -192,6 +190,7 @@ func isHTTP2(conn net.Conn) bool {
 // has no body, and its connection has requests of others.
 func (t *track) wroteHeaders() {
 	if !t.withheld.Load() && t.mayStart() {
+		t.sent.Store(true)
 		return
 	}
 	t.withhold()

@@ -63,6 +63,9 @@ type holdLog struct {
 }
 
 func (h *holdLog) note(ctx context.Context, log *slog.Logger, c change, a answer) {
+	if c.kind == unchanged {
+		return
+	}
 	now := time.Now()
 	h.mu.Lock()
 	due := c.kind == closed || c.kind == extended && now.Sub(h.logged) >= logInterval

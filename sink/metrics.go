@@ -15,7 +15,7 @@ const (
 )
 
 type metrics struct {
-	attempts *prometheus.CounterVec
+	attempts map[string]prometheus.Counter // by result
 	duration prometheus.Histogram
 	retries  prometheus.Counter
 	repeats  prometheus.Counter
@@ -25,10 +25,7 @@ type metrics struct {
 func newMetrics(reg prometheus.Registerer, g *gate) *metrics {
 	with := promauto.With(reg)
 	m := &metrics{
-		attempts: with.NewCounterVec(prometheus.CounterOpts{
-			Name: "signup_sheet_attempts_total",
-			Help: "HTTP requests to the endpoint by result.",
-		}, []string{"result"}),
+		attempts: map[string]prometheus.Counter{},
 		duration: with.NewHistogram(prometheus.HistogramOpts{
 			Name: "signup_sheet_attempt_duration_seconds",
 			Help: "Time from the start of an attempt to the end of its answer.",
@@ -66,11 +63,15 @@ func newMetrics(reg prometheus.Registerer, g *gate) *metrics {
 			return 0
 		})
 	}
+	attempts := with.NewCounterVec(prometheus.CounterOpts{
+		Name: "signup_sheet_attempts_total",
+		Help: "HTTP requests to the endpoint by result.",
+	}, []string{"result"})
 	for _, result := range []string{
 		string(accepted), string(refused), string(transient), string(hold),
 		resultTimeout, resultNetwork, resultLost,
 	} {
-		m.attempts.WithLabelValues(result)
+		m.attempts[result] = attempts.WithLabelValues(result)
 	}
 	return m
 }
@@ -85,6 +86,6 @@ func (m *metrics) attempt(a answer, took time.Duration) {
 	case a.reason == reasonNetwork:
 		result = resultNetwork
 	}
-	m.attempts.WithLabelValues(result).Inc()
+	m.attempts[result].Inc()
 	m.duration.Observe(took.Seconds())
 }

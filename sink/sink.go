@@ -72,6 +72,7 @@ type Sink struct {
 	failures  failures
 	holds     holdLog
 
+	envelopes   sync.Pool    // of *envelope
 	conns       sync.Map     // see track
 	lastAttempt atomic.Int64 // Unix nanoseconds
 }

@@ -336,6 +336,33 @@ func TestTimeoutBoundsAnAttempt(t *testing.T) {
 	})
 }
 
+func TestEachAttemptHasItsWholeTime(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		e := newEndpoint(t, func(n int, w http.ResponseWriter, r *http.Request) {
+			if n == 4 {
+				<-r.Context().Done()
+				return
+			}
+			pause(4 * time.Second)
+			w.WriteHeader(http.StatusOK)
+		})
+		s := e.sink(t)
+		for n := 1; n <= 6; n++ {
+			begin := time.Now()
+			want := answer{class: class{accepted, reasonNone, false}, status: http.StatusOK}
+			took := 4 * time.Second
+			if n == 4 {
+				want, took = answer{class: class{transient, reasonTimeout, false}}, 5*time.Second
+			}
+			a := s.attempt(t.Context(), row("1"))
+			if a.class != want.class || a.status != want.status || time.Since(begin) != took {
+				t.Errorf("attempt %d: %+v after %v, want %+v after %v", n, a, time.Since(begin), want, took)
+			}
+			pause(2 * time.Second) // the time of an attempt that has ended goes on for nobody
+		}
+	})
+}
+
 func TestAnEndlessAnswerCostsNoMoreThanItsLimit(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var written atomic.Int64

@@ -100,8 +100,10 @@ func classOfError(err error) class {
 	return class{transient, reasonNetwork, false}
 }
 
+// isTimeout reports whether the time was over: an attempt is cancelled for no other reason,
+// unless it is withheld, which is no answer.
 func isTimeout(err error) bool {
-	if errors.Is(err, context.DeadlineExceeded) {
+	if errors.Is(err, context.Canceled) {
 		return true
 	}
 	timeout, ok := errors.AsType[net.Error](err)

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"encoding/json"
 	"errors"
+	"net/mail"
 	"strings"
 	"testing"
 	"unicode/utf8"
@@ -17,6 +18,7 @@ func FuzzDecode(f *testing.F) {
 		event, `{}`, "", `{"email":" a@b.example ","unknown":[{"x":1}]}`, `{"email":"a@b.example","\u0069d":"\u0041","metadata":{"a":{"b":[1,2.50,null]}}}`,
 		`{"email":"a@b.example","email":"c@d.example"}`, `{"email":"\ud800"}`, "\x00\x00\x00\x00\x01{}", `{"email":null,"plan":" ","source":"\u00a0"}`,
 		`{"email":"a@b.example","timestamp":"2026-11-20T9:15:30,5Z"}`, `[[[[`, `{"email":"Zyxw@Zyxw.example","name":"Zyxw","metadata":["Zyxw"]}`,
+		`{"email":"a-b_c+d.9@b-c.e_f"}`, `{"email":"a..b@b.example"}`, `{"email":"a.@b.example"}`, `{"email":"a@b..example"}`, `{"email":"a@b.example."}`,
 	} {
 		f.Add([]byte(value), "")
 		f.Add([]byte(value), "first-id")
@@ -96,6 +98,10 @@ func expectAgreement(t *testing.T, value []byte, s *signup.Signup) {
 	}
 	if s.Field("email") == nil || s.Field("timestamp") == nil || s.EventID == "" || unescape(s.Field("event_id")) != s.EventID {
 		t.Errorf("email %q, timestamp %q, event id %q and %q", s.Field("email"), s.Field("timestamp"), s.EventID, s.Field("event_id"))
+	}
+	address := unescape(s.Field("email"))
+	if a, err := mail.ParseAddress(address); err != nil || a.Address != address {
+		t.Errorf("net/mail reads %q as %v: %v", address, a, err)
 	}
 	for name, text := range s.Unknown() {
 		if !bytes.Equal(published[name], text) {
