@@ -92,6 +92,7 @@ type Consumer struct {
 	starts     map[int32]int64 // where sessions began that found no commit
 	partitions int             // of the topic, when it was first looked at
 	recreated  bool            // the topic is not the one that was first looked at
+	distrusted map[int32]bool  // partitions whose committed offset is of a log that was cut since
 
 	mu      sync.Mutex
 	session *session // nil between two
@@ -107,7 +108,7 @@ func New(cfg Config, reg prometheus.Registerer, log *slog.Logger) (*Consumer, er
 		cfg: cfg, log: log, ages: cfg.Ages, state: "starting",
 		decoder: signup.NewDecoder(cfg.Event),
 		lease:   newLease(), holds: newHolds(),
-		memories: map[int32]*memory{}, starts: map[int32]int64{},
+		memories: map[int32]*memory{}, starts: map[int32]int64{}, distrusted: map[int32]bool{},
 	}
 	var err error
 	if c.mapping, err = sink.NewMapping(cfg.Columns); err != nil {
@@ -180,13 +181,22 @@ func (c *Consumer) forget() {
 	c.log.Error("the topic was deleted and created again: reading it from its start", "topic", c.cfg.Topic)
 	clear(c.memories)
 	clear(c.starts)
+	clear(c.distrusted)
 	c.recreated = true
 }
 
 // remember keeps what a session learnt of a partition, unless it learnt nothing.
-func (c *Consumer) remember(partition int32, m *memory) {
+func (c *Consumer) remember(w *window, acknowledged bool) {
+	p, m := w.partition, w.close()
 	if m != nil {
-		c.memories[partition] = m
+		c.memories[p] = m
+	}
+	switch {
+	case w.stale:
+		c.distrusted[p] = true
+		delete(c.starts, p)
+	case acknowledged:
+		delete(c.distrusted, p)
 	}
 }
 

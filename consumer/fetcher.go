@@ -313,7 +313,7 @@ func (f *fetcher) outOfRange(ctx context.Context, w *window, offset int64) error
 	f.log.Error("the position lies beyond the end of the log: the topic was recreated or cut; reading it from its start",
 		"topic", f.cfg.Topic, "partition", w.partition, "offset", offset, "log_start", start, "log_end", end)
 	f.metrics.beyondEnd.Inc()
-	if !w.jump(start) {
+	if !w.restart(start) {
 		f.end(errLogReplaced)
 	}
 	return nil

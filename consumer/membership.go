@@ -77,7 +77,7 @@ func (c *Consumer) member(ctx context.Context) error {
 			short = 0
 		} else if short > 2 {
 			select {
-			case <-time.After(min(joinBackoff/8<<min(short, 8), 4*joinBackoff)):
+			case <-time.After(joinBackoff << min(short-3, 2)):
 			case <-ctx.Done():
 				leave(release)
 				return nil
@@ -246,6 +246,10 @@ func (c *Consumer) positions(ctx context.Context, assigned []int32) (map[int32]*
 	}
 	known := map[int32][]completions{}
 	for _, p := range assigned {
+		if c.distrusted[p] {
+			committed[p] = position{offset: noOffset}
+			continue
+		}
 		committed[p], known[p] = c.known(p, place(info.clusterID, c.cfg.Topic, p), committed[p])
 	}
 	windows := make(map[int32]*window, len(assigned))
@@ -276,7 +280,7 @@ func (c *Consumer) beginning(ctx context.Context, partition int32) (int64, error
 		return start, nil
 	}
 	end := int64(earliest)
-	if c.cfg.StartLatest && !c.recreated && int(partition) < c.partitions {
+	if c.cfg.StartLatest && !c.recreated && !c.distrusted[partition] && int(partition) < c.partitions {
 		end = latest
 	}
 	start, err := c.data.listOffset(ctx, c.cfg.Topic, partition, end)

@@ -418,3 +418,35 @@ func TestADeletedTopicIsWaitedFor(t *testing.T) {
 		}
 	}
 }
+
+// Hazard 7: an unclean election cuts the log below what was delivered. What is remembered of it is not believed any more, and neither
+// is the committed offset, which by the next session may lie within the log again.
+func TestALogThatWasCutIsReadFromItsStart(t *testing.T) {
+	virtually(t, 1, func(t *testing.T, s *scene) {
+		m := s.join(t)
+		m.running(t, 1)
+		s.publish(t, "first", 1, 1)
+		s.committed(t, 1)
+		lost := s.Fake().Fault(kfake.Fault{Keys: []kmsg.Key{kmsg.OffsetCommit}, Group: s.group, Topic: s.topic, Err: kerr.CoordinatorLoadInProgress, Count: -1})
+		s.publish(t, "r", 20, 3)
+		s.delivered(t, 21)
+		// The log is as it was: what is sent again shows where it was read from.
+		s.Fake().Fault(kfake.Fault{Keys: []kmsg.Key{kmsg.Fetch}, Topic: s.topic, Err: kerr.OffsetOutOfRange, Count: 1})
+		await(t, "the cut to be seen", func() bool { return m.metric(t, "positions_beyond_end_total") == 1 })
+		lost.Remove()
+		await(t, "everything to be sent again", func() bool { return s.sheet.State().Accepted == 42 })
+		s.committed(t, 21)
+		if n := m.metric(t, "records_restored_total"); n > 0 {
+			t.Errorf("%v records were passed over", n)
+		}
+		// It is read from its start once only.
+		other := s.join(t)
+		other.running(t, 0)
+		m.leave(t)
+		s.publish(t, "last", 5, 5)
+		s.delivered(t, 26)
+		if got := s.sheet.State(); got.Accepted != 47 {
+			t.Errorf("%d rows accepted, want 47", got.Accepted)
+		}
+	})
+}

@@ -129,7 +129,8 @@ func (s *session) run(ctx context.Context) error {
 	}
 	s.c.lease.end()
 	for partition, w := range s.windows {
-		s.c.remember(partition, w.close())
+		_, acknowledged := s.committer.acked[partition]
+		s.c.remember(w, acknowledged)
 	}
 	s.log.Info("session ended", "reason", s.reason, "drain", time.Since(began).Round(time.Millisecond), "err", err)
 	if gone := errors.Is(err, errTopicGone) || errors.Is(err, errLogReplaced); errors.Is(s.reason, errShutdown) && err != nil && !gone {

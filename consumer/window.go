@@ -44,6 +44,13 @@ type window struct {
 	committed position
 	fresh     []stamp
 	told      int
+	bound     stamp // what that commit is bound to, if it is one of those; the zero stamp if not
+	acked     stamp // the same of the last acknowledged one
+
+	// stale: the log ended below the position, so that what is committed, and what
+	// is remembered, is of another log. restarted: the window begins with the new
+	// one, and cured: the commit just handed out does so too.
+	stale, restarted, cured bool
 
 	from    int64   // where the session began
 	touched bool    // a record was seen since
@@ -72,8 +79,22 @@ type position struct {
 	metadata string
 }
 
-// stamp is a record by which a log can be recognised.
+// stamp is a record by which a log can be recognised: its offset, and its
+// timestamp in Unix ms.
 type stamp struct{ offset, time int64 }
+
+// maxFresh bounds what is kept of the settled, should no commit land for long:
+// without the oldest ones some records may be sent again.
+const maxFresh = 1 << 14
+
+// note keeps the stamp of a record that was settled.
+func (w *window) note(s stamp) {
+	if len(w.fresh) == maxFresh {
+		w.fresh = w.fresh[:copy(w.fresh, w.fresh[maxFresh/2:])]
+		w.told = max(0, w.told-maxFresh/2)
+	}
+	w.fresh = append(w.fresh, s)
+}
 
 // newWindow begins at offset, which was committed with metadata, or resolved.
 // The candidates are completions that may be known of the log above it.
@@ -113,7 +134,7 @@ func (w *window) take(records []record, next int64, limit int, share int64) take
 		w.next, w.newest = r.offset+1, stamp{r.offset, r.time}
 		if w.restored.has(r.offset) {
 			t.restored++
-			w.fresh = append(w.fresh, stamp{r.offset, r.time})
+			w.note(stamp{r.offset, r.time})
 			continue
 		}
 		t.records++
@@ -130,6 +151,9 @@ func (w *window) take(records []record, next int64, limit int, share int64) take
 func (w *window) identify(r record) (ignored int) {
 	w.touched = true
 	for _, c := range w.candidates {
+		if c.base > r.offset {
+			continue // it speaks of what comes later, and may well be right
+		}
 		if c.base != r.offset || c.time != r.time {
 			ignored++
 			continue
@@ -185,7 +209,7 @@ func (w *window) settle(e *entry) (follower *entry) {
 	}
 	w.count--
 	w.bytes -= e.size()
-	w.fresh = append(w.fresh, stamp{e.offset, e.time})
+	w.note(stamp{e.offset, e.time})
 	if e.keyed {
 		if follower = e.follower; follower != nil {
 			follower.waits = false
@@ -197,18 +221,28 @@ func (w *window) settle(e *entry) (follower *entry) {
 	return follower
 }
 
-// jump moves the position to o: forward where retention removed what lay
-// before, backward where the log ends below the position. Backward it may go
-// only while nothing was taken: it returns false otherwise, and the session has
-// to end, because offsets of two logs do not mix in one window.
-func (w *window) jump(o int64) bool {
+// jump moves the position forward to o, where retention removed what lay before.
+func (w *window) jump(o int64) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	if o < w.next && w.touched {
+	w.next = max(w.next, o)
+	w.candidates = nil
+	w.restored.cut(w.next)
+}
+
+// restart moves the position back to the log's start o, where the log ends below
+// the position: it is another one, or was cut. That is possible only while nothing
+// was taken: it returns false otherwise, and the session has to end, because
+// offsets of two logs do not mix in one window.
+func (w *window) restart(o int64) bool {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.stale = true
+	if w.touched {
 		return false
 	}
-	w.next, w.from = o, min(w.from, o)
-	w.candidates, w.restored = nil, nil
+	w.next, w.from, w.restarted = o, o, true
+	w.candidates = nil
 	return true
 }
 
@@ -249,6 +283,7 @@ func (w *window) settled(from int64) spans {
 func (w *window) position(limit int) position {
 	w.mu.Lock()
 	defer w.mu.Unlock()
+	w.bound, w.cured = stamp{}, w.restarted
 	switch {
 	case len(w.candidates) > 0:
 		// Nothing was seen of the log yet: what was committed stands, its
@@ -256,6 +291,7 @@ func (w *window) position(limit int) position {
 	case w.first == nil && len(w.restored) > 0:
 		// What is known to be settled above next is bound to the last record before
 		// it, which is settled too, until the fetch has passed it.
+		w.bound = w.newest
 		c := completions{topic: w.topic, base: w.newest.offset, time: w.newest.time, done: w.settled(w.newest.offset)}
 		w.committed = position{offset: c.base, metadata: c.encode(w.place, limit)}
 	default:
@@ -274,15 +310,24 @@ func (w *window) acknowledged() {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	w.fresh = w.fresh[:copy(w.fresh, w.fresh[w.told:])]
-	w.told = 0
+	w.told, w.acked = 0, w.bound
+	w.stale = w.stale && !w.cured
 }
 
 // close ends the session's hold on the window and returns what this process
-// knows of the log beyond what was committed; nil if it learnt nothing.
+// knows of the log beyond what was committed; nil if it learnt nothing. Of a log
+// that was replaced below it, it knows nothing that can be believed.
 func (w *window) close() *memory {
 	w.mu.Lock()
 	defer w.mu.Unlock()
+	if w.stale && !w.restarted {
+		w.memory = &memory{}
+		return w.memory
+	}
 	m := &memory{stamps: append(w.fresh, w.newest), done: w.settled(w.from)}
+	if w.acked != (stamp{}) {
+		m.stamps = append(m.stamps, w.acked)
+	}
 	for e := w.first; e != nil; e = e.succ {
 		m.stamps = append(m.stamps, stamp{e.offset, e.time})
 	}

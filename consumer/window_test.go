@@ -323,17 +323,64 @@ func TestPositionKeepsUnverifiedMetadataAsItIs(t *testing.T) {
 	}
 }
 
-func TestJumpGoesBackOnlyWhileNothingWasTaken(t *testing.T) {
+func TestRestartGoesBackOnlyWhileNothingWasTaken(t *testing.T) {
 	w := newWindow(0, 1, true, position{offset: 1000})
-	if !w.jump(0) || w.watermark() != 0 {
+	if !w.restart(0) || w.watermark() != 0 {
 		t.Fatalf("watermark %d", w.watermark())
 	}
 	w.take(records("", 0, 3), 3, 10, 1<<20)
-	if w.jump(1) {
+	if w.restart(1) {
 		t.Fatal("went back over records that were taken")
 	}
-	if !w.jump(50) || w.watermark() != 0 || w.next != 50 {
+	if w.jump(50); w.watermark() != 0 || w.next != 50 {
 		t.Fatalf("watermark %d, next %d", w.watermark(), w.next)
+	}
+}
+
+// A log that was cut below the position has other records at the same offsets.
+func TestNothingIsRememberedOfALogThatWasCut(t *testing.T) {
+	w := newWindow(0, 1, true, position{offset: 10})
+	w.position(maxMetadata)
+	w.acknowledged()
+	settleAll(w, w.take(records("", 10, 30), 30, 100, 1<<20).ready) // no commit lands
+	if w.restart(0) {
+		t.Fatal("went back over records that were taken")
+	}
+	if _, ok := w.close().at(10); ok || !w.stale {
+		t.Errorf("something is believed of it; stale %t", w.stale)
+	}
+}
+
+func TestTheRecordThatAnAcknowledgedCommitIsBoundToIsRemembered(t *testing.T) {
+	start := completions{base: 10, time: 100, done: spans{{12, 15}}}
+	w := newWindow(0, 1, true, position{offset: 10, metadata: start.encode(1, maxMetadata)}, start)
+	settleAll(w, w.take(records("", 10, 12), 12, 100, 1<<20).ready)
+	pos := w.position(maxMetadata) // bound to 11
+	w.acknowledged()
+	settleAll(w, w.take(records("", 12, 30), 30, 100, 1<<20).ready)
+	w.position(maxMetadata) // never lands
+	own, ok := w.close().at(pos.offset)
+	if !ok {
+		t.Fatal("nothing is known of it")
+	}
+	next := newWindow(0, 1, true, pos, own)
+	if again := next.take(records("", pos.offset, 30), 30, 100, 1<<20); again.records != 0 {
+		t.Errorf("%d records are sent again that this process saw accepted", again.records)
+	}
+}
+
+func TestStampsAreBoundedWhileNoCommitLands(t *testing.T) {
+	w := newWindow(0, 1, true, position{})
+	for o := int64(0); o < 3*maxFresh; o += 100 {
+		settleAll(w, w.take(records("", o, o+100), o+100, 100, 1<<20).ready)
+	}
+	if n := len(w.fresh); n > maxFresh {
+		t.Errorf("%d stamps, want at most %d", n, maxFresh)
+	}
+	w.position(maxMetadata)
+	w.acknowledged()
+	if len(w.fresh) != 0 {
+		t.Errorf("%d stamps after the acknowledgement", len(w.fresh))
 	}
 }
 

@@ -28,6 +28,9 @@ func deliberates() []deliberate {
 		{"lease too long", "committer.go", "c.lease.renew(at.Add(c.cfg.SessionTimeout))", "c.lease.renew(at.Add(10 * c.cfg.SessionTimeout))"},
 		{"last commit skipped", "session.go", "err = s.committer.last(last)", "_ = last"},
 		{"metadata misapplied", "window.go", "w.restored.add(s.from, s.to)", "w.restored.add(s.from+1, s.to+1)"},
+		{"dead letter twice", "session.go", "if err := c.dead.write(ctx, l); err != nil {", "_ = c.dead.write(ctx, l)\n\tif err := c.dead.write(ctx, l); err != nil {"},
+		{"error taken for nothing committed", "cluster.go", "return nil, fmt.Errorf(\"fetch committed offsets: %w\", kafka.Error(res.ErrorCode))", "none := map[int32]position{}\n\t\tfor _, p := range partitions {\n\t\t\tnone[p] = position{offset: noOffset}\n\t\t}\n\t\treturn none, nil"},
+		{"one completion a commit", "metadata.go", "end, some = r.to, true", "end, some = r.to, true\n\t\tbreak"},
 		{"drain skipped", "session.go", "go func() { s.pool.done.Wait(); close(workers) }()", "close(workers)"},
 	}
 }

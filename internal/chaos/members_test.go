@@ -248,14 +248,13 @@ func (v *virtual) dropRequests() {
 	keys := []kmsg.Key{kmsg.Fetch, kmsg.OffsetCommit, kmsg.OffsetFetch, kmsg.JoinGroup, kmsg.SyncGroup, kmsg.Heartbeat, kmsg.FindCoordinator, kmsg.Metadata, kmsg.Produce}
 	key, left := keys[v.rng.IntN(len(keys))], 1+v.rng.IntN(6)
 	v.oracle.tell("%d requests %s are dropped", left, key.Name())
-	ended := v.oracle.fault("", "dropped "+key.Name())
 	v.Fake().ControlKey(int16(key), func(req kmsg.Request) (kmsg.Response, error, bool) {
 		if p, ok := req.(*kmsg.ProduceRequest); ok && !v.isLetter(p) {
 			return nil, nil, false
 		}
+		v.oracle.fault("", "dropped "+key.Name())()
 		if left--; left == 0 {
 			v.Fake().DropControl()
-			ended()
 		} else {
 			v.Fake().KeepControl()
 		}

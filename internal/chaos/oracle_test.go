@@ -41,6 +41,7 @@ type record struct {
 // may be called from any goroutine.
 type oracle struct {
 	lease   time.Duration // how long a member may send after a commit of its landed
+	slack   time.Duration // between the start of an attempt and its arrival, at most
 	knowsBy bool          // it is known whose a commit is
 
 	mu      sync.Mutex
@@ -115,7 +116,7 @@ type fault struct {
 const standsStill = "stands still"
 
 func newOracle(lease time.Duration, knowsBy bool) *oracle {
-	return &oracle{lease: lease, knowsBy: knowsBy, began: time.Now(), aloud: os.Getenv("CHAOS_SEED") != "", letters: map[spot][]moment{}, members: map[string]string{}}
+	return &oracle{lease: lease, slack: 500 * time.Millisecond, knowsBy: knowsBy, began: time.Now(), aloud: os.Getenv("CHAOS_SEED") != "", letters: map[spot][]moment{}, members: map[string]string{}}
 }
 
 // now is the next moment. The oracle's mutex is held.
@@ -258,6 +259,7 @@ func (o *oracle) judge() *judgement {
 	o.noCommitAhead(j, roads)
 	o.orderPerKey(j, roads)
 	o.leases(j)
+	o.owners(j, roads)
 	return j
 }
 
@@ -296,8 +298,11 @@ func (o *oracle) roads(j *judgement) map[spot]*road {
 		first := slices.MinFunc(letters, func(a, b moment) int { return a.at.Compare(b.at) })
 		r.letter = &first
 		j.letters++
-		if len(letters) > 1 && len(o.faults) == 0 {
-			j.say("%v: %d dead letters in a run without faults", at, len(letters))
+		slices.SortFunc(letters, func(a, b moment) int { return a.at.Compare(b.at) })
+		for i := 1; i < len(letters); i++ {
+			if !o.lettersMayRepeat(at, letters[i-1].at, letters[i].at) {
+				j.say("%v: dead letters at %s and %s for no reason", at, o.clock(letters[i-1].at), o.clock(letters[i].at))
+			}
 		}
 	}
 	return roads
@@ -397,7 +402,7 @@ func (o *oracle) orderPerKey(j *judgement, roads map[spot]*road) {
 		c := chain{at.partition, string(r.key)}
 		before := last[c]
 		last[c] = r
-		if before == nil || len(r.sends) == 0 || o.removedBy(before.spot, nil) {
+		if before == nil || len(r.sends) == 0 || o.removedBy(before.spot, &r.sends[0].moment) {
 			continue
 		}
 		if !o.doneBefore(before, r.sends[0].moment) {
@@ -445,7 +450,7 @@ func (o *oracle) commitsBetween(partition int32, from, to moment) string {
 
 // unexplained says why a record must not have been sent a second time, or nothing.
 func (o *oracle) unexplained(r *road, first, again *send) string {
-	if slices.ContainsFunc(o.cuts, func(c cut) bool { return c.partition == r.partition }) {
+	if o.unboundBy(r, first, again) {
 		return "" // completions that are bound to a record which retention removed are of no use
 	}
 	if first.member == again.member {
@@ -457,20 +462,105 @@ func (o *oracle) unexplained(r *road, first, again *send) string {
 		return "the member knew"
 	}
 	for i := range o.commits {
-		if c := &o.commits[i]; c.landed && c.partition == r.partition && c.before(again.moment) && c.covers(r.offset) {
+		if c := &o.commits[i]; c.landed && c.partition == r.partition && !c.before(first.moment) && c.before(again.moment) && c.covers(r.offset) {
 			return fmt.Sprintf("a commit of %s at %s covered it", o.name(c.memberID), o.clock(c.at))
 		}
 	}
-	for _, f := range o.faults {
-		if f.member != "" && f.member != first.member {
-			continue
+	for i := range o.commits {
+		// While it stood still its commit may have been under way.
+		c := &o.commits[i]
+		if own := c.landed && o.knowsBy && c.partition == r.partition && o.name(c.memberID) == first.member; own &&
+			c.at.After(first.accepted.at.Add(o.slack)) && c.before(again.moment) && !o.stoodStill(first.member, first.accepted.at, c.at) {
+			return fmt.Sprintf("a later commit of the same member at %s does not say it", o.clock(c.at))
 		}
-		// After its end a member may still send for as long as its lease lasts.
-		if !f.from.After(again.at) && !f.to.Add(o.lease).Before(first.at) {
+	}
+	for _, f := range o.faults {
+		if (f.member == "" || f.member == first.member) && f.ofCommits() && f.touches(first.at, again.at) {
 			return ""
 		}
 	}
 	return "nothing had happened to the first one"
+}
+
+// stoodStill tells whether a member was paused between two moments.
+func (o *oracle) stoodStill(member string, from, to time.Time) bool {
+	return slices.ContainsFunc(o.faults, func(f *fault) bool {
+		return f.pause && f.member == member && !f.from.After(to) && !f.to.Before(from)
+	})
+}
+
+// touches tells whether the fault, or what follows from it, lies between two moments.
+func (f *fault) touches(from, to time.Time) bool {
+	return !f.from.After(to) && !f.to.Add(3*time.Second).Before(from)
+}
+
+// ofCommits tells whether the fault can keep a commit from landing.
+func (f *fault) ofCommits() bool {
+	switch f.what {
+	case "Fetch", "ListOffsets", "Produce", "LeaveGroup", "dropped Fetch", "dropped Produce", "JoinGroup", "SyncGroup", "dropped JoinGroup", "dropped SyncGroup":
+		return false
+	}
+	return true
+}
+
+// lettersMayRepeat tells whether two dead letters of a record have a reason: a fault between them, or completions that
+// retention unbound.
+func (o *oracle) lettersMayRepeat(at spot, first, again time.Time) bool {
+	for _, c := range o.cuts {
+		if c.partition == at.partition && c.before <= at.offset && !c.at.After(again) {
+			return true
+		}
+	}
+	return slices.ContainsFunc(o.faults, func(f *fault) bool { return f.touches(first, again) })
+}
+
+// unboundBy tells whether retention removed the record at the position from which the second delivery began.
+func (o *oracle) unboundBy(r *road, first, again *send) bool {
+	var last *commit
+	unbound := func(c *commit) bool {
+		return slices.ContainsFunc(o.cuts, func(x cut) bool {
+			return x.partition == r.partition && c.offset < x.before && x.before <= r.offset && !x.at.After(again.at)
+		})
+	}
+	for i := range o.commits {
+		c := &o.commits[i]
+		if !c.landed || c.partition != r.partition || !c.before(again.moment) {
+			continue
+		}
+		if c.before(first.moment) {
+			last = c
+		} else if unbound(c) {
+			return true
+		}
+	}
+	return last != nil && unbound(last)
+}
+
+// owners is the rule that nobody sends beside its successor, and commits never go back.
+func (o *oracle) owners(j *judgement, roads map[spot]*road) {
+	if !o.knowsBy {
+		return
+	}
+	landed := map[int32][]*commit{}
+	for i := range o.commits {
+		if c := &o.commits[i]; c.landed {
+			if l := landed[c.partition]; len(l) > 0 && l[len(l)-1].offset > c.offset {
+				j.say("partition %d: the commit of %s at %s went back from %d to %d", c.partition, o.name(c.memberID), o.clock(c.at), l[len(l)-1].offset, c.offset)
+			}
+			landed[c.partition] = append(landed[c.partition], c)
+		}
+	}
+	for _, r := range roads {
+		for _, s := range r.sends {
+			l := landed[r.partition]
+			n, _ := slices.BinarySearchFunc(l, s.seq, func(c *commit, seq int) int { return cmp.Compare(c.seq, seq) })
+			if n == 0 {
+				j.say("%v: sent by %s at %s before any commit", r.spot, s.member, o.clock(s.at))
+			} else if c := l[n-1]; o.name(c.memberID) != s.member {
+				j.say("%v: sent by %s at %s, beside %s, which had committed at %s", r.spot, s.member, o.clock(s.at), o.name(c.memberID), o.clock(c.at))
+			}
+		}
+	}
 }
 
 // leases is the rule that no member sends beside its successor: it had a commit acknowledged within the last session
@@ -485,13 +575,12 @@ func (o *oracle) leases(j *judgement) {
 			landed[o.name(c.memberID)] = append(landed[o.name(c.memberID)], c)
 		}
 	}
-	const slack = 500 * time.Millisecond // between the start of an attempt and its arrival
 	for _, s := range o.sends {
 		mine := landed[s.member]
 		n, _ := slices.BinarySearchFunc(mine, s.seq, func(c commit, seq int) int { return cmp.Compare(c.seq, seq) })
 		if n == 0 {
 			j.say("%s: sent by %s at %s, before any commit of it landed", s.ref, s.member, o.clock(s.at))
-		} else if age := s.at.Sub(mine[n-1].at); age > o.lease+slack {
+		} else if age := s.at.Sub(mine[n-1].at); age > o.lease+o.slack {
 			j.say("%s: sent by %s at %s, %v after its last commit landed", s.ref, s.member, o.clock(s.at), age.Round(time.Millisecond))
 		}
 	}

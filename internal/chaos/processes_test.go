@@ -50,8 +50,9 @@ type play struct {
 	apache    *kafkatest.Apache // nil on kfake
 	processes []*process
 	started   int
-	down      int    // the broker that is down, from 1; 0: none
-	repaired  func() // ends the fault of the last broker that was down
+	down      int       // the broker that is down, from 1; 0: none
+	repaired  func()    // ends the fault of the last broker that was down
+	backAt    time.Time // when a broker was back
 	client    *kgo.Client
 	resume    []*sleeper // processes that stand still
 }
@@ -66,6 +67,7 @@ type sleeper struct {
 func playProcesses(t *testing.T, w *world, program string, apache *kafkatest.Apache, d time.Duration) {
 	t.Helper()
 	p := &play{world: w, t: t, program: program, apache: apache}
+	w.oracle.slack = 2 * time.Second // this is real time, on a machine that may be busy
 	if apache == nil {
 		w.watch()
 	} else {
@@ -207,8 +209,8 @@ func (p *play) terminate(n int) {
 		p.t.Errorf("%s has not stopped within %v", x.name, processDrain+10*time.Second)
 		return
 	}
-	// With its coordinator away it cannot say that all is committed.
-	if code := x.cmd.ProcessState.ExitCode(); code != 0 && p.down == 0 {
+	// With its coordinator away it cannot say that all is committed, and it takes a while to be back.
+	if code := x.cmd.ProcessState.ExitCode(); code != 0 && p.down == 0 && time.Since(p.backAt) > 20*time.Second {
 		p.t.Errorf("%s stopped with exit code %d", x.name, code)
 	}
 	p.oracle.tell("%s has stopped, exit code %d", x.name, x.cmd.ProcessState.ExitCode())
@@ -272,7 +274,7 @@ func (p *play) repair() {
 	}
 	p.apache.StartNode(p.t, p.down)
 	p.oracle.tell("broker %d is back", p.down)
-	p.down = 0
+	p.down, p.backAt = 0, time.Now()
 }
 
 // inSync tells whether every partition of the cluster has all its replicas.
