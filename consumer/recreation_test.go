@@ -440,8 +440,8 @@ func TestALogThatWasCutIsReadFromItsStart(t *testing.T) {
 			t.Errorf("%v records were passed over", n)
 		}
 		// It is read from its start once only.
-		other := s.join(t)
-		other.running(t, 0)
+		s.join(t)
+		s.WaitGroup(t, s.group, 2)
 		m.leave(t)
 		s.publish(t, "last", 5, 5)
 		s.delivered(t, 26)
