@@ -53,8 +53,12 @@ ifdef KAFKA
 	CHAOS_SEEDS=$(SEEDS) CHAOS_SEED=$(SEED) KAFKA_BROKERS='three of its own' test/kafka/with \
 		go test $(RACE) -count=1 -timeout 3h -v -run ChaosWithProcesses ./internal/chaos
 else
-	CHAOS_SEEDS=$(SEEDS) CHAOS_SEED=$(SEED) CHAOS_FAULTS=$(if $(SEED),,1) go test $(RACE) -count=1 -timeout 3h -v -run . ./internal/chaos
+	CHAOS_SEEDS=$(SEEDS) CHAOS_SEED=$(SEED) go test $(RACE) -count=1 -timeout 3h -v -run . ./internal/chaos
 endif
+
+.PHONY: chaos-faults
+chaos-faults: ## Whether the oracle of chaos finds faults that are built into the program, by hand
+	CHAOS_FAULTS=1 go test -count=1 -timeout 1h -v -run Deliberate ./internal/chaos
 
 .PHONY: test-kafka-long
 test-kafka-long: ## What takes minutes on Apache Kafka, by hand: brokers killed, quotas

@@ -39,7 +39,7 @@ func seeds(t *testing.T, few uint64) []uint64 {
 	return all
 }
 
-// Hazards 1, 2, 3, 5, 6, 11, 13, 14 and 16: minutes of trouble in a second. Members come, go and lose their connections;
+// Hazards 1, 2, 5, 6, 11, 13, 14 and 16: minutes of trouble in a second. Members come, go and lose their connections;
 // brokers, the endpoint and agify fail in every way that they have.
 func TestChaosInVirtualTime(t *testing.T) {
 	for _, seed := range seeds(t, 10) {

@@ -7,8 +7,7 @@
 //	make chaos SEEDS=20          seeds 1 to 20, on kfake
 //	make chaos SEED=7            one seed, with its story
 //	make chaos SEEDS=10 KAFKA=1  processes on three brokers of Apache Kafka, which are killed too
-//
-// With SEEDS the oracle is tested too: faults are built into the program, each of which it must find.
+//	make chaos-faults            the oracle's own test: faults built into the program, each of which it must find
 //
 // A seed decides what happens; how goroutines and processes interleave is decided anew each time.
 package chaos

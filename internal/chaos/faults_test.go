@@ -29,14 +29,13 @@ func deliberates() []deliberate {
 		{"last commit skipped", "session.go", "err = s.committer.last(last)", "_ = last"},
 		{"metadata misapplied", "window.go", "w.restored.add(s.from, s.to)", "w.restored.add(s.from+1, s.to+1)"},
 		{"dead letter twice", "session.go", "if err := c.dead.write(ctx, l); err != nil {", "_ = c.dead.write(ctx, l)\n\tif err := c.dead.write(ctx, l); err != nil {"},
-		{"error taken for nothing committed", "cluster.go", "return nil, fmt.Errorf(\"fetch committed offsets: %w\", kafka.Error(res.ErrorCode))", "none := map[int32]position{}\n\t\tfor _, p := range partitions {\n\t\t\tnone[p] = position{offset: noOffset}\n\t\t}\n\t\treturn none, nil"},
 		{"one completion a commit", "metadata.go", "end, some = r.to, true", "end, some = r.to, true\n\t\tbreak"},
 		{"drain skipped", "session.go", "go func() { s.pool.done.Wait(); close(workers) }()", "close(workers)"},
 	}
 }
 
 // TestTheOracleFindsDeliberateFaults builds each fault into the program and has chaos find it within 20 seeds. Without
-// CHAOS_FAULTS=1, which make chaos sets, it only looks whether the faults can still be built in.
+// CHAOS_FAULTS=1, which make chaos-faults sets, it only looks whether the faults can still be built in.
 func TestTheOracleFindsDeliberateFaults(t *testing.T) {
 	for _, d := range deliberates() {
 		t.Run(strings.ReplaceAll(d.name, " ", "-"), func(t *testing.T) {
