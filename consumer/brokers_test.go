@@ -10,7 +10,6 @@ import (
 	"testing"
 	"time"
 
-	"github.com/twmb/franz-go/pkg/kerr"
 	"github.com/twmb/franz-go/pkg/kgo"
 	"github.com/twmb/franz-go/pkg/kmsg"
 
@@ -229,22 +228,8 @@ func (a machines) up(t *testing.T, nodes ...int) {
 	started.Wait()
 }
 
-// inSync waits until every partition of the cluster has all its replicas, so that the next broker can go.
+// inSync waits until the next broker can go.
 func (a machines) inSync(t *testing.T) {
 	t.Helper()
-	await(t, "all replicas in sync", func() bool {
-		req := kmsg.NewPtrMetadataRequest() // of all topics
-		res, err := req.RequestWith(t.Context(), a.client)
-		if err != nil {
-			return false
-		}
-		for _, topic := range res.Topics {
-			for _, p := range topic.Partitions {
-				if kerr.ErrorForCode(p.ErrorCode) != nil || len(p.ISR) < len(p.Replicas) {
-					return false
-				}
-			}
-		}
-		return len(res.Brokers) == a.n
-	})
+	await(t, "all replicas in sync", func() bool { return a.InSync(t.Context()) })
 }

@@ -185,7 +185,9 @@ func (c *Consumer) forget() {
 	c.recreated = true
 }
 
-// remember keeps what a session learnt of a partition, unless it learnt nothing.
+// remember ends a session's window and keeps what the session learnt of the
+// partition, unless it learnt nothing: also that its committed offset is not to be
+// believed, until a commit was acknowledged.
 func (c *Consumer) remember(w *window, acknowledged bool) {
 	p, m := w.partition, w.close()
 	if m != nil {

@@ -14,8 +14,8 @@ import (
 type memory struct {
 	mu sync.Mutex
 	// stamps are of the records that were not settled, and of those that were
-	// since the last acknowledged commit: at one of them the next owner begins,
-	// since it knows of all others that they are settled.
+	// since the last acknowledged commit. The next owner leaves the partition at one
+	// of them, unless the commit had no room for all that was settled.
 	stamps []stamp
 	done   spans
 }

@@ -30,7 +30,7 @@ type completions struct {
 	topic uint32 // the short id of the topic; 0 if it is not known
 	base  int64  // the committed offset; it is that of a record if there are completions
 	time  int64  // that record's timestamp, Unix ms
-	done  spans  // settled offsets from base on; mostly above it, since it is mostly that of an unsettled record
+	done  spans  // settled offsets from base on; base itself only if all that was taken is settled
 }
 
 // encode returns the metadata as text, because brokers return binary mangled:

@@ -39,8 +39,8 @@ type window struct {
 	candidates []completions
 
 	// committed is what was last handed out for a commit; fresh are the records
-	// settled since the last acknowledged one, of which the first told are in that
-	// commit.
+	// settled since the last acknowledged one, of which the first told were so when
+	// that commit was handed out.
 	committed position
 	fresh     []stamp
 	told      int

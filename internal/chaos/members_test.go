@@ -380,7 +380,7 @@ func (j *journal) line(text []byte) {
 		return
 	}
 	if l.Msg == "session begins" {
-		j.oracle.is(l.Member, j.member)
+		j.oracle.sessionBegins(l.Member, j.member)
 	}
 	if l.Level != "DEBUG" && l.Msg != "dead letter" {
 		j.oracle.tell("%s: %s (generation %d) %s %s", j.member, l.Msg, l.Generation, l.Reason, l.Err)

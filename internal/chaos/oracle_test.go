@@ -40,9 +40,9 @@ type record struct {
 // oracle writes down what is seen from outside, in the order in which it was seen, and judges it at the end. Its methods
 // may be called from any goroutine.
 type oracle struct {
-	lease   time.Duration // how long a member may send after a commit of its landed
-	slack   time.Duration // between the start of an attempt and its arrival, at most
-	knowsBy bool          // it is known whose a commit is
+	lease        time.Duration // how long a member may send after a commit of its landed
+	slack        time.Duration // between the start of an attempt and its arrival, at most
+	knowsSenders bool          // it is known whose a commit is
 
 	mu      sync.Mutex
 	began   time.Time
@@ -51,9 +51,10 @@ type oracle struct {
 	sends   []*send
 	commits []commit
 	letters map[spot][]moment
-	cuts    []cut    // records removed by retention
-	faults  []*fault // what a member cannot help
-	members map[string]string
+	cuts    []cut                  // records removed by retention
+	faults  []*fault               // what a member cannot help
+	members map[string]string      // by their ids in the group
+	begins  map[string][]time.Time // of a member's sessions
 	story   []string
 	stalled bool
 	aloud   bool // the story is printed as it goes
@@ -109,14 +110,14 @@ type cut struct {
 type fault struct {
 	what     string
 	member   string // "": all
-	pause    bool   // the process stood still
 	from, to time.Time
 }
 
+// standsStill is the fault of a process that was paused.
 const standsStill = "stands still"
 
-func newOracle(lease time.Duration, knowsBy bool) *oracle {
-	return &oracle{lease: lease, slack: 500 * time.Millisecond, knowsBy: knowsBy, began: time.Now(), aloud: os.Getenv("CHAOS_SEED") != "", letters: map[spot][]moment{}, members: map[string]string{}}
+func newOracle(lease time.Duration, knowsSenders bool) *oracle {
+	return &oracle{lease: lease, slack: 500 * time.Millisecond, knowsSenders: knowsSenders, began: time.Now(), aloud: os.Getenv("CHAOS_SEED") != "", letters: map[spot][]moment{}, members: map[string]string{}, begins: map[string][]time.Time{}}
 }
 
 // now is the next moment. The oracle's mutex is held.
@@ -197,7 +198,7 @@ func (o *oracle) removed(partition int32, before int64) {
 func (o *oracle) fault(member, what string) (ended func()) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
-	f := &fault{what: what, member: member, pause: what == standsStill, from: time.Now(), to: time.Now().Add(24 * time.Hour)}
+	f := &fault{what: what, member: member, from: time.Now(), to: time.Now().Add(24 * time.Hour)}
 	o.faults = append(o.faults, f)
 	return func() {
 		o.mu.Lock()
@@ -206,11 +207,12 @@ func (o *oracle) fault(member, what string) (ended func()) {
 	}
 }
 
-// is notes which member has an id in the group.
-func (o *oracle) is(memberID, member string) {
+// sessionBegins notes that a session of a member begins, and by which id the group knows it.
+func (o *oracle) sessionBegins(memberID, member string) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	o.members[memberID] = member
+	o.begins[member] = append(o.begins[member], time.Now())
 }
 
 // judgement is what the oracle makes of what it saw.
@@ -295,10 +297,9 @@ func (o *oracle) roads(j *judgement) map[spot]*road {
 			j.say("%v: a dead letter of a record that nobody published", at)
 			continue
 		}
-		first := slices.MinFunc(letters, func(a, b moment) int { return a.at.Compare(b.at) })
-		r.letter = &first
-		j.letters++
 		slices.SortFunc(letters, func(a, b moment) int { return a.at.Compare(b.at) })
+		r.letter = &letters[0]
+		j.letters++
 		for i := 1; i < len(letters); i++ {
 			if !o.lettersMayRepeat(at, letters[i-1].at, letters[i].at) {
 				j.say("%v: dead letters at %s and %s for no reason", at, o.clock(letters[i-1].at), o.clock(letters[i].at))
@@ -306,6 +307,11 @@ func (o *oracle) roads(j *judgement) map[spot]*road {
 		}
 	}
 	return roads
+}
+
+// ascending sorts roads by offset, whatever their partition.
+func ascending(roads map[spot]*road) []*road {
+	return slices.SortedFunc(maps.Values(roads), func(a, b *road) int { return cmp.Compare(a.offset, b.offset) })
 }
 
 // nothingLost is guarantee 1, and what dead letters may be of.
@@ -346,8 +352,8 @@ func (o *oracle) removedBy(at spot, before *moment) bool {
 // noCommitAhead is the other half of guarantee 1: whatever a commit says to be done, was done when it came to the broker.
 func (o *oracle) noCommitAhead(j *judgement, roads map[spot]*road) {
 	left := map[int32][]*road{} // what no commit has spoken of yet, ascending
-	for _, at := range slices.SortedFunc(maps.Keys(roads), func(a, b spot) int { return cmp.Compare(a.offset, b.offset) }) {
-		left[at.partition] = append(left[at.partition], roads[at])
+	for _, r := range ascending(roads) {
+		left[r.partition] = append(left[r.partition], r)
 	}
 	for i := range o.commits {
 		c := &o.commits[i]
@@ -394,12 +400,11 @@ func (o *oracle) orderPerKey(j *judgement, roads map[spot]*road) {
 		key       string
 	}
 	last := map[chain]*road{}
-	for _, at := range slices.SortedFunc(maps.Keys(roads), func(a, b spot) int { return cmp.Compare(a.offset, b.offset) }) {
-		r := roads[at]
+	for _, r := range ascending(roads) {
 		if r.key == nil || r.kind == tombstone {
 			continue
 		}
-		c := chain{at.partition, string(r.key)}
+		c := chain{r.partition, string(r.key)}
 		before := last[c]
 		last[c] = r
 		if before == nil || len(r.sends) == 0 || o.removedBy(before.spot, &r.sends[0].moment) {
@@ -455,7 +460,7 @@ func (o *oracle) unexplained(r *road, first, again *send) string {
 	}
 	if first.member == again.member {
 		for _, f := range o.faults { // when it goes on, its time for the answer is over
-			if f.pause && f.member == first.member && !f.from.Add(time.Second).Before(first.at) && !f.from.After(first.accepted.at.Add(time.Second)) {
+			if f.what == standsStill && f.member == first.member && !f.from.Add(time.Second).Before(first.at) && !f.from.After(first.accepted.at.Add(time.Second)) {
 				return ""
 			}
 		}
@@ -467,10 +472,12 @@ func (o *oracle) unexplained(r *road, first, again *send) string {
 		}
 	}
 	for i := range o.commits {
-		// While it stood still its commit may have been under way.
+		// While it stood still its commit may have been under way. And a session that has fetched nothing yet commits what was
+		// committed, whatever its member remembers.
 		c := &o.commits[i]
-		if own := c.landed && o.knowsBy && c.partition == r.partition && o.name(c.memberID) == first.member; own &&
-			c.at.After(first.accepted.at.Add(o.slack)) && c.before(again.moment) && !o.stoodStill(first.member, first.accepted.at, c.at) {
+		if own := c.landed && o.knowsSenders && c.partition == r.partition && o.name(c.memberID) == first.member; own &&
+			c.at.After(first.accepted.at.Add(o.slack)) && c.before(again.moment) &&
+			!o.stoodStill(first.member, first.accepted.at, c.at) && !o.beganAnew(first.member, first.accepted.at, c.at.Add(o.slack)) {
 			return fmt.Sprintf("a later commit of the same member at %s does not say it", o.clock(c.at))
 		}
 	}
@@ -482,10 +489,15 @@ func (o *oracle) unexplained(r *road, first, again *send) string {
 	return "nothing had happened to the first one"
 }
 
+// beganAnew tells whether a session of a member began between two moments.
+func (o *oracle) beganAnew(member string, from, to time.Time) bool {
+	return slices.ContainsFunc(o.begins[member], func(t time.Time) bool { return !t.Before(from) && !t.After(to) })
+}
+
 // stoodStill tells whether a member was paused between two moments.
 func (o *oracle) stoodStill(member string, from, to time.Time) bool {
 	return slices.ContainsFunc(o.faults, func(f *fault) bool {
-		return f.pause && f.member == member && !f.from.After(to) && !f.to.Before(from)
+		return f.what == standsStill && f.member == member && !f.from.After(to) && !f.to.Before(from)
 	})
 }
 
@@ -538,7 +550,7 @@ func (o *oracle) unboundBy(r *road, first, again *send) bool {
 
 // owners is the rule that nobody sends beside its successor, and commits never go back.
 func (o *oracle) owners(j *judgement, roads map[spot]*road) {
-	if !o.knowsBy {
+	if !o.knowsSenders {
 		return
 	}
 	landed := map[int32][]*commit{}
@@ -555,7 +567,7 @@ func (o *oracle) owners(j *judgement, roads map[spot]*road) {
 			l := landed[r.partition]
 			n, _ := slices.BinarySearchFunc(l, s.seq, func(c *commit, seq int) int { return cmp.Compare(c.seq, seq) })
 			if n == 0 {
-				j.say("%v: sent by %s at %s before any commit", r.spot, s.member, o.clock(s.at))
+				j.say("%v: sent by %s at %s before any commit of the partition", r.spot, s.member, o.clock(s.at))
 			} else if c := l[n-1]; o.name(c.memberID) != s.member {
 				j.say("%v: sent by %s at %s, beside %s, which had committed at %s", r.spot, s.member, o.clock(s.at), o.name(c.memberID), o.clock(c.at))
 			}
@@ -566,7 +578,7 @@ func (o *oracle) owners(j *judgement, roads map[spot]*road) {
 // leases is the rule that no member sends beside its successor: it had a commit acknowledged within the last session
 // timeout.
 func (o *oracle) leases(j *judgement) {
-	if !o.knowsBy {
+	if !o.knowsSenders {
 		return
 	}
 	landed := map[string][]commit{}

@@ -12,7 +12,6 @@ import (
 	"testing"
 	"time"
 
-	"github.com/twmb/franz-go/pkg/kgo"
 	"github.com/twmb/franz-go/pkg/kmsg"
 
 	"signup-sheet/internal/kafkatest"
@@ -50,10 +49,9 @@ type play struct {
 	apache    *kafkatest.Apache // nil on kfake
 	processes []*process
 	started   int
-	down      int       // the broker that is down, from 1; 0: none
-	repaired  func()    // ends the fault of the last broker that was down
-	backAt    time.Time // when a broker was back
-	client    *kgo.Client
+	down      int        // the broker that is down, from 1; 0: none
+	repaired  func()     // ends the fault of the last broker that was down
+	backAt    time.Time  // when a broker was back
 	resume    []*sleeper // processes that stand still
 }
 
@@ -70,8 +68,6 @@ func playProcesses(t *testing.T, w *world, program string, apache *kafkatest.Apa
 	w.oracle.slack = 2 * time.Second // this is real time, on a machine that may be busy
 	if apache == nil {
 		w.watch()
-	} else {
-		p.client = apache.Client(t)
 	}
 	p.publish(t, 100)
 	p.start()
@@ -256,7 +252,7 @@ func (p *play) killBroker() {
 		p.repair()
 		return
 	}
-	if !p.inSync() {
+	if !p.apache.InSync(p.t.Context()) {
 		return
 	}
 	if p.repaired != nil {
@@ -275,22 +271,6 @@ func (p *play) repair() {
 	p.apache.StartNode(p.t, p.down)
 	p.oracle.tell("broker %d is back", p.down)
 	p.down, p.backAt = 0, time.Now()
-}
-
-// inSync tells whether every partition of the cluster has all its replicas.
-func (p *play) inSync() bool {
-	res, err := kmsg.NewPtrMetadataRequest().RequestWith(p.t.Context(), p.client) // of all topics
-	if err != nil || len(res.Brokers) < 3 {
-		return false
-	}
-	for _, topic := range res.Topics {
-		for _, partition := range topic.Partitions {
-			if partition.ErrorCode != 0 || len(partition.ISR) < len(partition.Replicas) {
-				return false
-			}
-		}
-	}
-	return true
 }
 
 // everyCommit reads all commits of the group that Apache Kafka took, from the topic in which it keeps them.

@@ -11,6 +11,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/twmb/franz-go/pkg/kmsg"
 )
 
 // Apache is a cluster of Apache Kafka that belongs to one test, which may kill its brokers. They are numbered from 1.
@@ -68,6 +70,22 @@ func (a *Apache) StartNode(t testing.TB, node int) {
 func (a *Apache) WaitBrokers(t testing.TB) {
 	t.Helper()
 	a.waitBrokers(t, a.n)
+}
+
+// InSync tells whether all brokers are registered and every partition has all its replicas, so that the next broker can go.
+func (a *Apache) InSync(ctx context.Context) bool {
+	res, err := kmsg.NewPtrMetadataRequest().RequestWith(ctx, a.client) // of all topics
+	if err != nil || len(res.Brokers) != a.n {
+		return false
+	}
+	for _, topic := range res.Topics {
+		for _, p := range topic.Partitions {
+			if p.ErrorCode != 0 || len(p.ISR) < len(p.Replicas) {
+				return false
+			}
+		}
+	}
+	return true
 }
 
 // run calls a script of test/kafka and returns its standard output.
