@@ -1,7 +1,6 @@
 package sink
 
 import (
-	"bytes"
 	"context"
 	"crypto/tls"
 	"io"
@@ -54,23 +53,11 @@ func (s *Sink) attempt(ctx context.Context, row Row) answer {
 	if !s.mayStart(ctx) {
 		return answer{withheld: true}
 	}
-	e := s.envelope(row.HeaderID)
-	t := &track{mayStart: func() bool { return s.mayStart(ctx) }, cancel: e.cancel, conns: &s.conns, ended: new(sync.WaitGroup)}
-	t.ended.Add(1)
-	defer t.end()
-	req := s.request.WithContext(httptrace.WithClientTrace(e.ctx, &httptrace.ClientTrace{
-		GotConn:              t.gotConn,
-		WroteHeaders:         t.wroteHeaders,
-		GotFirstResponseByte: t.gotFirstResponseByte,
-	}))
-	req.Header = e.header
-	// The transport knows this reader, and so writes head and body at once.
-	req.Body = io.NopCloser(bytes.NewReader(row.Body))
-	req.ContentLength = int64(len(row.Body))
-
+	e := s.envelope(ctx, row)
+	t := &e.track
 	started := time.Now()
 	s.lastAttempt.Store(started.UnixNano())
-	res, err := s.transport.RoundTrip(req)
+	res, err := s.transport.RoundTrip(e.request)
 	a := answer{}
 	if err != nil {
 		a.err = err
@@ -85,8 +72,10 @@ func (s *Sink) attempt(ctx context.Context, row Row) answer {
 		a.readBody(res)
 	}
 	a.at = time.Now()
-	s.done(e, err == nil && t.sent.Load())
-	if t.withheld.Load() {
+	withheld := t.withheld.Load()
+	t.end()
+	s.done(e, err == nil)
+	if withheld {
 		return answer{withheld: true}
 	}
 	s.metrics.attempt(a, a.at.Sub(started))
@@ -122,33 +111,50 @@ func (s *Sink) mayStart(ctx context.Context) bool {
 // It stops the request at the last moment before its first byte: name look-up, connecting
 // and handshake may have taken longer than the permit.
 type track struct {
-	mayStart func() bool
+	sink     *Sink
 	cancel   context.CancelFunc
+	delivery context.Context //nolint:containedctx // of this attempt: begin and end are its bounds
 
-	// conns has the latest attempt on each HTTP/1 connection, as long as it lasts.
+	// sink.conns has the latest attempt on each HTTP/1 connection, as long as it lasts.
 	// net/http puts a connection back into its pool before it hands over an answer
 	// without a body, so that the next attempt may have it a moment too early: to
 	// close it then would cost the answer.
-	conns  *sync.Map       // net.Conn to its attempt's ended
 	ended  *sync.WaitGroup // for the end of this attempt
 	before *sync.WaitGroup // for that of the attempt before it on the connection; nil if it has none under way
 
 	conn     net.Conn    // set by gotConn, read by wroteHeaders, which comes after
 	reused   atomic.Bool // the connection had been used before
-	sent     atomic.Bool // the transport has taken the head, and calls no more
+	sent     atomic.Bool // the transport has taken the head, and stops for nothing
+	written  atomic.Bool // the transport has taken the body too, and needs neither any more
 	answered atomic.Bool // a byte of an answer came
 	withheld atomic.Bool // stopped
 }
+
+// begin makes t as new, for an attempt that is not to be sent once delivery has ended.
+func (t *track) begin(delivery context.Context) {
+	t.delivery = delivery
+	t.ended = new(sync.WaitGroup)
+	t.ended.Add(1)
+	t.before, t.conn = nil, nil
+	t.reused.Store(false)
+	t.sent.Store(false)
+	t.written.Store(false)
+	t.answered.Store(false)
+	t.withheld.Store(false)
+}
+
+func (t *track) mayStart() bool { return t.sink.mayStart(t.delivery) }
 
 // gotConn is called before anything is written. HTTP/2 looks at the context once more
 // before it writes the head.
 func (t *track) gotConn(info httptrace.GotConnInfo) {
 	t.release() // one that died before a byte was written, which net/http replaces by itself
 	t.sent.Store(false)
+	t.written.Store(false)
 	t.conn = info.Conn
 	t.reused.Store(info.Reused)
 	if !isHTTP2(t.conn) {
-		before, _ := t.conns.Swap(t.conn, t.ended)
+		before, _ := t.sink.conns.Swap(t.conn, t.ended)
 		t.before, _ = before.(*sync.WaitGroup)
 	}
 	if !t.mayStart() {
@@ -175,7 +181,7 @@ func (t *track) end() {
 // release forgets the connection, unless the next attempt has it already.
 func (t *track) release() {
 	if t.conn != nil {
-		t.conns.CompareAndDelete(t.conn, t.ended)
+		t.sink.conns.CompareAndDelete(t.conn, t.ended)
 	}
 }
 
@@ -198,5 +204,9 @@ func (t *track) wroteHeaders() {
 		t.conn.Close()
 	}
 }
+
+// wroteRequest is called once head and body are in the buffer or on the wire. An endpoint that answers before it has
+// read everything may be heard before.
+func (t *track) wroteRequest(info httptrace.WroteRequestInfo) { t.written.Store(info.Err == nil) }
 
 func (t *track) gotFirstResponseByte() { t.answered.Store(true) }

@@ -7,6 +7,7 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -342,4 +343,50 @@ func serveRaw(t *testing.T, network *kfake.VirtualNetwork, handle func(net.Conn)
 		listener.Close()
 		running.Wait()
 	})
+}
+
+// TestAnAnswerBeforeTheBodyWasReadSpoilsNoRow: requests are used again, but not while the
+// transport still writes the body of the row before.
+func TestAnAnswerBeforeTheBodyWasReadSpoilsNoRow(t *testing.T) {
+	const rows, size = 12, 6 << 20 // more than the buffers of a connection hold
+	server, err := (&net.ListenConfig{}).Listen(t.Context(), "tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer server.Close()
+	var conns sync.WaitGroup
+	conns.Go(func() {
+		for {
+			conn, err := server.Accept()
+			if err != nil {
+				return
+			}
+			conns.Go(func() {
+				defer conn.Close()
+				for in := bufio.NewReader(conn); ; {
+					r, err := http.ReadRequest(in)
+					if err != nil {
+						return
+					}
+					_, _ = io.WriteString(conn, "HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n")
+					body, err := io.ReadAll(r.Body)
+					// What was answered may be cut off, but never becomes another row's.
+					want := r.Header.Get("Idempotency-Key")[:1]
+					if n := strings.Count(string(body), want); n != len(body) || err == nil && n != size {
+						t.Errorf("of the %d bytes of row %s, %d are its own (%v)", len(body), want, n, err)
+					}
+				}
+			})
+		}
+	})
+	s := newSink(t, Config{URL: "http://" + server.Addr().String(), Concurrency: 2, Timeout: 10 * time.Second})
+	for i := range rows {
+		id := string(rune('a' + i%26))
+		if err := s.Deliver(t.Context(), Row{HeaderID: id, Body: []byte(strings.Repeat(id, size))}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	s.Close()
+	server.Close()
+	conns.Wait()
 }
