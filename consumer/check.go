@@ -55,7 +55,7 @@ func (c *Consumer) exists(ctx context.Context, k *cluster, setting, topic string
 				if errors.Is(err, kafka.TopicAuthorizationFailed) {
 					return &SetupError{setting, fmt.Sprintf("topic %q may not be described", topic), "allow DESCRIBE on it, or correct the setting"}
 				}
-				return &SetupError{setting, fmt.Sprintf("topic %q does not exist", topic), "create it, or correct the setting"}
+				return missing(setting, topic)
 			}
 			pause = min(pause, time.Second)
 		default:
@@ -78,17 +78,28 @@ func (c *Consumer) exists(ctx context.Context, k *cluster, setting, topic string
 // without a key.
 func (c *Consumer) keeps(ctx context.Context) error {
 	policy, err := c.letters.topicConfig(ctx, c.cfg.DeadLetterTopic, "cleanup.policy")
-	switch {
-	case err != nil && ctx.Err() == nil:
+	if err != nil && ctx.Err() == nil {
 		c.log.Warn("cannot check the dead-letter topic's cleanup.policy, which must be delete", "topic", c.cfg.DeadLetterTopic, "err", err)
-	case strings.Contains(policy, "compact"):
-		return &SetupError{
-			"dead_letter.topic",
-			fmt.Sprintf("topic %q has cleanup.policy=%s, which removes earlier dead letters of a key and rejects records without a key", c.cfg.DeadLetterTopic, policy),
-			"set cleanup.policy=delete on it, or name another topic",
-		}
 	}
-	return nil
+	return losing(c.cfg.DeadLetterTopic, policy)
+}
+
+// missing says what to do about a topic that does not exist.
+func missing(setting, topic string) error {
+	return &SetupError{setting, fmt.Sprintf("topic %q does not exist", topic), "create it, or correct the setting"}
+}
+
+// losing says what to do about a dead-letter topic whose policy removes dead
+// letters; nil if it keeps them.
+func losing(topic, policy string) error {
+	if !strings.Contains(policy, "compact") {
+		return nil
+	}
+	return &SetupError{
+		"dead_letter.topic",
+		fmt.Sprintf("topic %q has cleanup.policy=%s, which removes earlier dead letters of a key and rejects records without a key", topic, policy),
+		"set cleanup.policy=delete on it, or name another topic",
+	}
 }
 
 // awaitTopic waits until the source topic exists, and reports false when ctx
