@@ -11,9 +11,24 @@ const programHelp = `signup-sheet reads signups from a Kafka topic and delivers 
 webhook that writes a sheet.
 
 Usage:
-  signup-sheet run [--name value ...]   deliver signups until stopped
-  signup-sheet version                  what this binary was built from
-  signup-sheet help [command]           this text, or a command's
+  signup-sheet command [--name value ...]
+
+Deliver:
+  run           deliver signups until stopped
+
+Look:
+  check         find mistakes before a start does; --online tries brokers and
+                endpoints too
+  config        the settings in effect, and where each comes from
+
+Help:
+  completion    the script that completes commands and flags in a shell
+  version       what this binary was built from
+  help          this text, or that of a command: signup-sheet help run
+
+Examples:
+  signup-sheet check --online --config signup-sheet.yaml
+  signup-sheet run --config signup-sheet.yaml
 
 Exit codes:
   0  fine
@@ -51,23 +66,35 @@ from.
 
 Usage:
   signup-sheet version
+
+Example:
+  signup-sheet version | head -n 1
 `
 
 // runHelp is the help of the command run, with every setting.
-func runHelp() string {
+func runHelp() string { return runHelpHead + settingsHelp("run") }
+
+// settingsHelp lists the settings of a command.
+func settingsHelp(command string) string {
 	var c config
-	settings := declare(&c)
+	return listing(settingsOf(command, &c))
+}
+
+// listing is the settings with a heading for each group, names on the left.
+func listing(settings []setting) string {
 	width := 0
 	for _, s := range settings {
 		width = max(width, len(s.flag()))
 	}
 	var help strings.Builder
-	help.WriteString(runHelpHead)
 	group := settings[0].group()
 	for _, s := range settings {
 		if s.group() != group {
 			group = s.group()
-			help.WriteString("\n" + group + "\n")
+			help.WriteString("\n")
+			if strings.HasPrefix(s.name, group+".") {
+				help.WriteString(group + "\n")
+			}
 		}
 		name := s.flag()
 		for _, line := range append(wrap(s.help, helpWidth-width-4), wrap(s.details(), helpWidth-width-4)...) {

@@ -12,6 +12,7 @@ const drainMargin = 2 * time.Second
 func (l *loader) deriveDefaults(c *config) {
 	if c.DeadLetter.Topic == "" && !l.broken["kafka.topic"] {
 		c.DeadLetter.Topic = c.Kafka.Topic + ".dlq"
+		l.origin["dead_letter.topic"] = given{"dead_letter.topic", c.DeadLetter.Topic}
 		if topicName(c.DeadLetter.Topic) != nil {
 			l.problem("dead_letter.topic: the default, %s + .dlq, is longer than Kafka allows: set it", l.origin["kafka.topic"].where)
 		}
@@ -21,6 +22,7 @@ func (l *loader) deriveDefaults(c *config) {
 		if c.Agify.Enabled {
 			c.Consumer.DrainTimeout += c.Agify.Timeout
 		}
+		l.origin["consumer.drain_timeout"] = given{"consumer.drain_timeout", short(c.Consumer.DrainTimeout)}
 	}
 }
 

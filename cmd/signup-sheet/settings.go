@@ -3,6 +3,7 @@ package main
 import (
 	"fmt"
 	"log/slog"
+	"slices"
 	"strings"
 	"time"
 )
@@ -13,6 +14,7 @@ const envPrefix = "SIGNUP_SHEET_"
 // config is what the program runs with: every setting, parsed, checked and with its derived default filled in.
 type config struct {
 	File       string // the YAML file that was read, empty for none
+	Online     bool   // check only: try brokers and endpoints too
 	Kafka      kafkaConfig
 	Consumer   consumerConfig
 	DeadLetter deadLetterConfig
@@ -87,6 +89,7 @@ type setting struct {
 	secret   bool   // the value is shown to nobody
 	also     string // another environment variable that gives this setting
 	fileless bool   // not a key of the YAML file
+	only     string // the command that alone has it, as a flag and nothing else; empty: every command that takes settings
 }
 
 // flag is the setting's name on the command line.
@@ -99,8 +102,16 @@ func (s setting) env() string {
 
 // group is the part of the name before the first dot, and the heading in the help.
 func (s setting) group() string {
+	if s.only != "" {
+		return s.only
+	}
 	group, _, _ := strings.Cut(s.name, ".")
 	return group
+}
+
+// settingsOf lists what a command can be told, in the order of the help. Setting a value writes into c.
+func settingsOf(command string, c *config) []setting {
+	return slices.DeleteFunc(declare(c), func(s setting) bool { return s.only != "" && s.only != command })
 }
 
 // declare lists every setting in the order of the help. Setting a value writes into c.
@@ -109,6 +120,10 @@ func declare(c *config) []setting {
 		{
 			name: "config", value: text(&c.File, "file", anything), fileless: true,
 			help: "YAML file with settings, the dots of their names as levels: the key topic below kafka is kafka.topic",
+		},
+		{
+			name: "online", value: toggle(&c.Online), fallback: "false", only: "check",
+			help: "try brokers, topics, permissions and endpoints too, without sending a row",
 		},
 
 		{

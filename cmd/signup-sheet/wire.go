@@ -27,7 +27,33 @@ func runConsumer(ctx context.Context, cfg config, log *slog.Logger, _ io.Writer)
 	}
 	defer closeAges()
 
-	c, err := consumer.New(consumer.Config{
+	parts := consumerOf(cfg)
+	parts.Sink.UserAgent, parts.Ages = userAgent, ages
+	c, err := consumer.New(parts, reg, log)
+	if err != nil {
+		return err
+	}
+
+	type status struct {
+		Build build `json:"build"`
+		consumer.Status
+	}
+	admin, err := startAdmin(ctx, cfg.Admin.Listen, health{
+		live:   c.Live,
+		ready:  c.Ready,
+		status: func() any { return status{b, c.Status()} },
+	}, reg, log)
+	if err != nil {
+		return err
+	}
+	defer admin.stop()
+
+	return c.Run(ctx)
+}
+
+// consumerOf is what a consumer is told of the configuration.
+func consumerOf(cfg config) consumer.Config {
+	return consumer.Config{
 		Brokers: cfg.Kafka.Brokers,
 		Topic:   cfg.Kafka.Topic,
 		Group:   cfg.Kafka.Group,
@@ -50,29 +76,8 @@ func runConsumer(ctx context.Context, cfg config, log *slog.Logger, _ io.Writer)
 			URL:         string(cfg.Sink.URL),
 			Concurrency: cfg.Sink.Concurrency,
 			Timeout:     cfg.Sink.Timeout,
-			UserAgent:   userAgent,
 		},
-		Ages: ages,
-	}, reg, log)
-	if err != nil {
-		return err
 	}
-
-	type status struct {
-		Build build `json:"build"`
-		consumer.Status
-	}
-	admin, err := startAdmin(ctx, cfg.Admin.Listen, health{
-		live:   c.Live,
-		ready:  c.Ready,
-		status: func() any { return status{b, c.Status()} },
-	}, reg, log)
-	if err != nil {
-		return err
-	}
-	defer admin.stop()
-
-	return c.Run(ctx)
 }
 
 // newAges returns who guesses ages, nil for nobody, and what to do at the end.
