@@ -70,6 +70,8 @@ func (l *loader) line(s setting, key string) string {
 	given := l.origin[s.name]
 	source := strings.TrimSuffix(given.where, ": "+s.name)
 	switch {
+	case given.text == "" && s.fallback == "" && s.derived != "":
+		return "# " + key + ":  # default: " + s.derived
 	case given.text == "" && s.fallback == "":
 		return "# " + key + ":  # not set"
 	case !utf8.ValidString(given.text):

@@ -106,6 +106,36 @@ func withoutSources(printed string) string {
 	return strings.Join(lines, "\n")
 }
 
+// The dots of a name are levels of the file.
+func TestConfigHasALevelForEachPartOfAName(t *testing.T) {
+	var to string
+	l := &loader{origin: map[string]given{}}
+	for _, name := range []string{"a.b", "a.c.d", "a.c.e", "a.f.g.h", "a.f.i", "b.c"} {
+		l.settings = append(l.settings, setting{name: name, value: text(&to, "text", anything)})
+		l.origin[name] = given{"--" + name, "x"}
+	}
+	l.settings = append(l.settings, setting{name: "b.d", derived: "something else", value: text(&to, "text", anything)})
+	const want = `# What signup-sheet runs with. Secrets are left out.
+
+a:
+  b: x  # --a.b
+  c:
+    d: x  # --a.c.d
+    e: x  # --a.c.e
+  f:
+    g:
+      h: x  # --a.f.g.h
+    i: x  # --a.f.i
+
+b:
+  c: x  # --b.c
+  # d:  # default: something else
+`
+	if got := l.effective(); got != want {
+		t.Errorf("got\n%s\nwant\n%s", got, want)
+	}
+}
+
 // Whatever text a setting takes, it is printed on one line and read back.
 func FuzzConfigIsReadBack(f *testing.F) {
 	for _, text := range []string{"x", "1e3", "~", "'", "a\nb", "- a", "%", "\ufeff", "a #b", "\x85"} {
