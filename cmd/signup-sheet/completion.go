@@ -8,7 +8,6 @@ import (
 	"maps"
 	"slices"
 	"strings"
-	"text/template"
 )
 
 const completionHelp = `Prints the script by which a shell completes commands, flags, the words that a
@@ -24,7 +23,8 @@ Examples:
   zsh   signup-sheet completion zsh > "${fpath[1]}/_signup-sheet"
 `
 
-// scripts are templates, each called as its shell is.
+// scripts has a file for each shell, with marks for what follows from the declarations: @commands@, @values@ (of flags), @flags@
+// (of commands). It is no template for text/template, which would make the program a fifth larger.
 //
 //go:embed completion
 var scripts embed.FS
@@ -37,63 +37,134 @@ func completionCommand(_ context.Context, args []string, _ map[string]string, st
 	if len(args) != 1 || !slices.Contains(shells(), args[0]) {
 		return fail(stderr, &usageError{command: "completion", problems: []string{"want one shell: " + strings.Join(shells(), ", ")}})
 	}
-	if err := writeScript(stdout, args[0]); err != nil {
+	script, err := scripts.ReadFile("completion/" + args[0])
+	if err != nil {
 		return fail(stderr, fmt.Errorf("write the script: %w", err))
 	}
+	all := completions()
+	marks := map[string]func([]completed) []string{"bash": bashMarks, "fish": fishMarks, "zsh": zshMarks}[args[0]](all)
+	say(stdout, strings.NewReplacer(marks...).Replace(string(script)))
 	return exitFine
 }
 
-func writeScript(to io.Writer, shell string) error {
-	script, err := template.New(shell).Funcs(template.FuncMap{"join": strings.Join}).ParseFS(scripts, "completion/"+shell)
-	if err != nil {
-		return err
+// bashMarks are pairs of a mark in the script and what replaces it.
+func bashMarks(commands []completed) []string {
+	var names, flags, values, toggles, files, texts []string
+	seen := map[string]bool{}
+	for _, c := range commands {
+		names = append(names, c.name)
+		words := c.words
+		for _, f := range c.flags {
+			words = append(words, "--"+f.name)
+			if seen[f.name] {
+				continue
+			}
+			seen[f.name] = true
+			switch {
+			case f.toggle:
+				toggles = append(toggles, "--"+f.name)
+			case f.words != nil:
+				values = append(values, fmt.Sprintf(`    --%s) words="%s" ;;`, f.name, strings.Join(f.words, " ")))
+			case f.file:
+				files = append(files, "--"+f.name)
+			default:
+				texts = append(texts, "--"+f.name)
+			}
+		}
+		flags = append(flags, fmt.Sprintf(`    %s) words="%s" ;;`, c.name, strings.Join(words, " ")))
 	}
-	return script.Execute(to, completions())
+	return []string{
+		"@commands@", strings.Join(names, " "), "@values@", strings.Join(values, "\n"), "@flags@", strings.Join(flags, "\n"),
+		"@toggles@", strings.Join(toggles, " | "), "@files@", strings.Join(files, " | "), "@texts@", strings.Join(texts, " | "),
+	}
 }
 
-// completed is what shells are told: all commands, and the flags of any.
+// fishMarks are pairs of a mark in the script and what replaces it.
+func fishMarks(commands []completed) []string {
+	var names, flags []string
+	for _, c := range commands {
+		names = append(names, fmt.Sprintf("complete -c signup-sheet -n __fish_use_subcommand -a %s -d '%s'", c.name, c.about))
+		after := fmt.Sprintf("complete -c signup-sheet -n '__fish_seen_subcommand_from %s' ", c.name)
+		if c.words != nil {
+			flags = append(flags, after+"-a '"+strings.Join(c.words, " ")+"'")
+		}
+		for _, f := range c.flags {
+			takes := "-x"
+			switch {
+			case f.toggle:
+				takes = "-a 'true false'"
+			case f.words != nil:
+				takes = "-x -a '" + strings.Join(f.words, " ") + "'"
+			case f.file:
+				takes = "-r -F"
+			}
+			flags = append(flags, fmt.Sprintf("%s-l %s %s -d '%s'", after, f.name, takes, f.about))
+		}
+	}
+	return []string{"@commands@", strings.Join(names, "\n"), "@flags@", strings.Join(flags, "\n")}
+}
+
+// zshMarks are pairs of a mark in the script and what replaces it.
+func zshMarks(commands []completed) []string {
+	var names, flags []string
+	for _, c := range commands {
+		names = append(names, fmt.Sprintf("    '%s:%s'", c.name, c.about))
+		specs := []string{"'(- *)--help[show its help]'"}
+		if c.words != nil {
+			specs = append(specs, "'1:word:("+strings.Join(c.words, " ")+")'")
+		}
+		for _, f := range c.flags {
+			takes := "]:value: "
+			switch {
+			case f.words != nil:
+				takes = "]:word:(" + strings.Join(f.words, " ") + ")"
+			case f.file:
+				takes = "]:file:_files"
+			}
+			if f.toggle { // the value is optional, and only behind =
+				specs = append(specs, "'--"+f.name+"=-["+f.about+"]:"+takes[1:]+"'")
+				continue
+			}
+			specs = append(specs, "'--"+f.name+"=["+f.about+takes+"'")
+		}
+		flags = append(flags, "    "+c.name+")\n      _arguments "+strings.Join(specs, " \\\n        ")+"\n      ;;")
+	}
+	return []string{"@commands@", strings.Join(names, "\n"), "@flags@", strings.Join(flags, "\n")}
+}
+
+// completed is a command as shells complete it.
 type completed struct {
-	Commands []completedCommand
-	Flags    []completedFlag
-}
-
-type completedCommand struct {
-	Name, About string
-	Words       []string // that may follow it
-	Flags       []completedFlag
+	name, about string
+	words       []string // that may follow it
+	flags       []completedFlag
 }
 
 type completedFlag struct {
-	Name, About string // without the hyphens
-	Words       []string
-	Toggle      bool // the value comes behind = or not at all
-	File        bool
+	name, about string // without the hyphens
+	words       []string
+	toggle      bool // the value comes behind = or not at all
+	file        bool
 }
 
 // completions follow from the declarations of commands and settings.
-func completions() completed {
-	var all completed
-	known := map[string]bool{}
-	for _, name := range slices.Sorted(maps.Keys(commands())) {
-		command := commands()[name]
-		c := completedCommand{Name: name, About: brief(command.about), Words: command.arguments}
+func completions() []completed {
+	all := commands()
+	names := slices.Sorted(maps.Keys(all))
+	var list []completed
+	for _, name := range names {
+		c := completed{name: name, about: brief(all[name].about), words: all[name].arguments}
 		if name == "help" {
-			c.Words = slices.Sorted(maps.Keys(commands()))
+			c.words = names
 		}
-		if command.configured {
+		if all[name].configured {
 			var cfg config
 			for _, s := range settingsOf(name, &cfg) {
-				flag := completedFlag{s.name, brief(s.help), s.value.choices, s.value.toggle, s.value.unit == "file"}
-				c.Flags = append(c.Flags, flag)
-				if !known[s.name] {
-					all.Flags = append(all.Flags, flag)
-				}
-				known[s.name] = true
+				c.flags = append(c.flags, completedFlag{s.name, brief(s.help), s.value.choices, s.value.toggle, s.value.unit == "file"})
 			}
 		}
-		all.Commands = append(all.Commands, c)
+		list = append(list, c)
 	}
-	return all
+	return list
 }
 
 // brief is the first part of a help text, without what a shell would take for its own.
