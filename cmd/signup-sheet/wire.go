@@ -27,10 +27,15 @@ func runConsumer(ctx context.Context, cfg config, log *slog.Logger, _ io.Writer)
 	}
 	defer closeAges()
 
+	if cfg.Kafka.sendsSecretInClear() {
+		log.Warn("the login to the brokers is not encrypted: set kafka.tls.enabled unless the network encrypts", "mechanism", cfg.Kafka.SASL.Mechanism)
+	}
 	c, err := consumer.New(consumer.Config{
 		Brokers: cfg.Kafka.Brokers,
 		Topic:   cfg.Kafka.Topic,
 		Group:   cfg.Kafka.Group,
+		TLS:     kafkaTLS(cfg.Kafka.TLS, log),
+		SASL:    kafkaSASL(cfg.Kafka.SASL),
 
 		SessionTimeout:    cfg.Kafka.SessionTimeout,
 		HeartbeatInterval: cfg.Kafka.HeartbeatInterval,
@@ -42,8 +47,9 @@ func runConsumer(ctx context.Context, cfg config, log *slog.Logger, _ io.Writer)
 		KeyOrder:    cfg.Consumer.Order == "key",
 		StartLatest: cfg.Consumer.Start == "latest",
 
-		DeadLetterTopic: cfg.DeadLetter.Topic,
-		Event:           signup.Limits{MaxBytes: cfg.Event.MaxBytes},
+		DeadLetterTopic:  cfg.DeadLetter.Topic,
+		CreateDeadLetter: cfg.DeadLetter.Create,
+		Event:            signup.Limits{MaxBytes: cfg.Event.MaxBytes},
 
 		Columns: sink.DefaultColumns(),
 		Sink: sink.Config{
