@@ -15,6 +15,7 @@ package consumer
 
 import (
 	"context"
+	"crypto/tls"
 	"errors"
 	"log/slog"
 	"net"
@@ -22,6 +23,7 @@ import (
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
+	"github.com/segmentio/kafka-go/sasl"
 
 	"signup-sheet/consumer/signup"
 	"signup-sheet/sink"
@@ -43,8 +45,9 @@ type Config struct {
 	KeyOrder    bool  // records of one key in offset order; false: in any order
 	StartLatest bool  // where nothing was ever committed: at the log's end; false: at its start
 
-	DeadLetterTopic string
-	Event           signup.Limits
+	DeadLetterTopic  string
+	CreateDeadLetter bool // create DeadLetterTopic at the start if it does not exist
+	Event            signup.Limits
 
 	// Columns of the row, in order.
 	Columns []string
@@ -55,6 +58,11 @@ type Config struct {
 
 	// DialContext opens connections to brokers. nil: net.Dialer's.
 	DialContext func(ctx context.Context, network, address string) (net.Conn, error)
+	// TLS returns how to secure one connection to a broker, so that certificates
+	// may change at any time. nil: no TLS.
+	TLS func(ctx context.Context) (*tls.Config, error)
+	// SASL logs in to brokers. nil: no login.
+	SASL sasl.Mechanism
 }
 
 // Ages guesses the age that goes with a name; false if there is no guess. It
@@ -119,7 +127,7 @@ func New(cfg Config, reg prometheus.Registerer, log *slog.Logger) (*Consumer, er
 		return nil, err
 	}
 	c.metrics = newMetrics(reg)
-	c.dialer = newDialer(cfg.DialContext)
+	c.dialer = newDialer(cfg)
 	c.data = newCluster(cfg.Brokers, clientID, c.dialer, cfg.Topic)
 	c.control = newCluster(cfg.Brokers, clientID, c.dialer, cfg.Topic)
 	c.letters = newCluster(cfg.Brokers, clientID, c.dialer, cfg.DeadLetterTopic)

@@ -51,6 +51,7 @@ type fetcher struct {
 	tails    map[int32]*tail
 	asked    map[int32]int       // requests under way, by broker
 	resting  map[int32]time.Time // brokers that throttle us, until when
+	denied   time.Time           // when it was last said that the topic may not be read
 	requests sync.WaitGroup
 }
 
@@ -78,7 +79,7 @@ func (f *fetcher) run(ctx context.Context) {
 				return
 			case err != nil && leaders == nil:
 				if ctx.Err() == nil {
-					f.log.Warn("cannot look up the topic's leaders", "topic", f.cfg.Topic, "err", err)
+					f.log.Log(ctx, severity(err), "cannot look up the topic's leaders", "topic", f.cfg.Topic, "err", f.cfg.permission(err))
 				}
 			case err == nil:
 				leaders = info.leaders
@@ -326,15 +327,19 @@ func (f *fetcher) fault(t *tail, partition int32, err error) {
 	pause := min(fetchPause<<min(t.faults-1, 10), fetchPauseMax)
 	t.notBefore = time.Now().Add(pause)
 	f.metrics.fetchErrors.WithLabelValues("request").Inc()
-	if time.Since(t.warned) < 30*time.Second {
+	warned := &t.warned
+	if isDenied(err) {
+		warned = &f.denied // it is for all partitions alike
+	}
+	if time.Since(*warned) < 30*time.Second {
 		return
 	}
-	t.warned = time.Now()
-	level := slog.LevelWarn
+	*warned = time.Now()
+	level := severity(err)
 	if t.faults > 8 {
 		level = slog.LevelError
 	}
-	f.log.Log(context.Background(), level, "cannot fetch: trying again", "topic", f.cfg.Topic, "partition", partition, "err", err) //nolint:forbidigo // the log needs no context
+	f.log.Log(context.Background(), level, "cannot fetch: trying again", "topic", f.cfg.Topic, "partition", partition, "err", f.cfg.permission(err)) //nolint:forbidigo // the log needs no context
 }
 
 // high returns where a partition's log ends, as last heard; -1 before.

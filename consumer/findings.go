@@ -4,14 +4,12 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"net"
 	"os"
 	"slices"
 	"strconv"
 	"strings"
 	"sync"
-	"syscall"
 	"time"
 
 	"github.com/segmentio/kafka-go"
@@ -31,7 +29,7 @@ type Finding struct {
 // record and creates nothing. The findings come in the order brokers, group,
 // topic, dead-letter topic; only the brokers' if none answers.
 func Check(ctx context.Context, cfg Config) []Finding {
-	d := newDialer(cfg.DialContext)
+	d := newDialer(cfg)
 	defer d.sever()
 	t := &trial{cfg: cfg, dialer: d}
 
@@ -89,7 +87,7 @@ func (t *trial) broker(ctx context.Context, address string) (named []string, err
 	defer k.close()
 	res, err := ask[*metadata.Response](ctx, k, &metadata.Request{TopicNames: []string{}}, requestTimeout)
 	if err != nil {
-		return nil, remedied(err)
+		return nil, t.remedied(err)
 	}
 	for _, b := range res.Brokers {
 		named = append(named, net.JoinHostPort(b.Host, strconv.Itoa(int(b.Port))))
@@ -164,6 +162,9 @@ func (t *trial) source(ctx context.Context) Finding {
 // written to it.
 func (t *trial) deadLetters(ctx context.Context) Finding {
 	topic := t.cfg.DeadLetterTopic
+	if _, err := t.cluster.topic(ctx, topic); errors.Is(err, kafka.UnknownTopicOrPartition) && t.cfg.CreateDeadLetter {
+		return Finding{What: "dead-letter topic " + topic, Detail: "does not exist yet; the start creates it (dead_letter.create)"}
+	}
 	f := t.topic(ctx, "dead-letter topic "+topic, "dead_letter.topic", topic, opWrite, "WRITE")
 	if f.Err != nil {
 		return f
@@ -228,14 +229,14 @@ func persist(ctx context.Context, request func() error) error {
 }
 
 // remedied adds to the error of a connection what to do about it.
-func remedied(err error) error {
+func (t *trial) remedied(err error) error {
 	if op, ok := errors.AsType[*net.OpError](err); ok && op.Op == "dial" {
 		return fmt.Errorf("%w: correct host and port, or see to it that they can be reached from here", err)
 	}
 	if errors.Is(err, os.ErrDeadlineExceeded) {
 		return fmt.Errorf("%w: is it the port of a broker, and does it expect TLS or a login?", err)
 	}
-	if errors.Is(err, io.EOF) || errors.Is(err, syscall.ECONNRESET) {
+	if isClosed(err) && t.cfg.TLS == nil && t.cfg.SASL == nil {
 		return fmt.Errorf("%w: the broker closed the connection: does it expect TLS or a login?", err)
 	}
 	return err

@@ -23,7 +23,7 @@ const (
 // member takes part in the group until ctx ends, one session a generation. It
 // leaves with errTopicGone if the topic was deleted.
 func (c *Consumer) member(ctx context.Context) error {
-	d := newDialer(c.cfg.DialContext)
+	d := newDialer(c.cfg)
 	group, err := kafka.NewConsumerGroup(kafka.ConsumerGroupConfig{
 		ID: c.cfg.Group, Brokers: c.cfg.Brokers, Topics: []string{c.cfg.Topic},
 		Dialer:         &kafka.Dialer{ClientID: clientID, DialFunc: d.DialContext, Timeout: dialTimeout},
@@ -49,7 +49,7 @@ func (c *Consumer) member(ctx context.Context) error {
 			// The group tries again by itself. Being asked to join anew is no fault.
 			if ctx.Err() == nil && !errors.Is(err, kafka.RebalanceInProgress) {
 				if faults++; faults == 1 || faults%30 == 0 {
-					c.log.Warn("cannot join the group: trying again", "group", c.cfg.Group, "err", explain(err))
+					c.log.Log(ctx, severity(err), "cannot join the group: trying again", "group", c.cfg.Group, "err", c.cfg.permission(explain(err)))
 				}
 				c.setState("joining", false)
 			}
@@ -204,7 +204,7 @@ func (c *Consumer) resolve(ctx context.Context, gen *kafka.Generation) (map[int3
 		if ctx.Err() != nil {
 			return nil, context.Cause(ctx)
 		}
-		c.log.Warn("cannot find out where to begin: trying again", "generation", gen.ID, "err", err)
+		c.log.Log(ctx, severity(err), "cannot find out where to begin: trying again", "generation", gen.ID, "err", c.cfg.permission(err))
 		select {
 		case <-time.After(pause):
 		case <-ctx.Done():

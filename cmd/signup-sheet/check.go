@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"log/slog"
 	"net/url"
 	"strings"
 	"sync"
@@ -110,7 +111,7 @@ func findings(ctx context.Context, cfg config) []consumer.Finding {
 	var kafka []consumer.Finding
 	var webhook, agify consumer.Finding
 	var tries sync.WaitGroup
-	tries.Go(func() { kafka = consumer.Check(ctx, consumerOf(cfg)) })
+	tries.Go(func() { kafka = consumer.Check(ctx, consumerOf(cfg, slog.New(slog.DiscardHandler))) })
 	tries.Go(func() { webhook = reach(ctx, "webhook", "sink.url", string(cfg.Sink.URL)) })
 	if cfg.Agify.Enabled {
 		tries.Go(func() { agify = reach(ctx, "agify", "agify.url", cfg.Agify.URL) })

@@ -43,6 +43,8 @@ func (l *loader) judge(c *config) {
 	l.require(c.DeadLetter.Topic != c.Kafka.Topic,
 		"%s and %s must be two topics, or dead letters come back as signups: change one",
 		"dead_letter.topic", "kafka.topic")
+	l.judgeTLS(c.Kafka.TLS)
+	l.judgeSASL(c.Kafka.SASL)
 }
 
 // require adds a problem unless ok. The two %s of format are the settings, as written, with their values. A setting that could not be

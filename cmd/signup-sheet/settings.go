@@ -31,6 +31,28 @@ type kafkaConfig struct {
 	Group             string
 	SessionTimeout    time.Duration
 	HeartbeatInterval time.Duration
+	TLS               tlsConfig
+	SASL              saslConfig
+}
+
+// tlsConfig names PEM files, which are read when they are used.
+type tlsConfig struct {
+	Enabled         bool
+	CAFile          string // empty: the system's authorities
+	CertificateFile string
+	KeyFile         string
+}
+
+// saslConfig names files with secrets, which are read when they are used.
+type saslConfig struct {
+	Mechanism        string // none, plain, scram-sha-256, scram-sha-512 or oauthbearer
+	Username         string
+	PasswordFile     string
+	TokenFile        string
+	TokenURL         string
+	ClientID         string
+	ClientSecretFile string
+	Scopes           []string
 }
 
 type consumerConfig struct {
@@ -46,7 +68,8 @@ type consumerConfig struct {
 func (c consumerConfig) rebalanceTimeout() time.Duration { return c.DrainTimeout + 10*time.Second }
 
 type deadLetterConfig struct {
-	Topic string
+	Topic  string
+	Create bool
 }
 
 type sinkConfig struct {
@@ -146,6 +169,55 @@ func declare(c *config) []setting {
 			name: "kafka.heartbeat_interval", value: duration(&c.Kafka.HeartbeatInterval, 50*time.Millisecond, 10*time.Minute), fallback: "1s",
 			help: "time between heartbeats, and how soon a rebalance is noticed; at most a third of kafka.session_timeout",
 		},
+		{
+			name: "kafka.tls.enabled", value: toggle(&c.Kafka.TLS.Enabled), fallback: "false",
+			help: "encrypt connections to brokers. The files below are read anew for each connection, so they may be replaced at any time",
+		},
+		{
+			name: "kafka.tls.ca_file", value: text(&c.Kafka.TLS.CAFile, "file", anything), derived: "the system's authorities",
+			help: "PEM file with the authorities that sign the brokers' certificates",
+		},
+		{
+			name: "kafka.tls.certificate_file", value: text(&c.Kafka.TLS.CertificateFile, "file", anything),
+			help: "PEM file with the certificate that brokers know us by (mutual TLS), and its chain",
+		},
+		{
+			name: "kafka.tls.key_file", value: text(&c.Kafka.TLS.KeyFile, "file", anything),
+			help: "PEM file with the key of kafka.tls.certificate_file, without a passphrase",
+		},
+		{
+			name:  "kafka.sasl.mechanism",
+			value: choice(&c.Kafka.SASL.Mechanism, "none", "plain", "scram-sha-256", "scram-sha-512", "oauthbearer"), fallback: "none",
+			help: "how to log in to brokers. The files below are read anew at each login, so they may be replaced at any time",
+		},
+		{
+			name: "kafka.sasl.username", value: text(&c.Kafka.SASL.Username, "name", nonEmpty),
+			help: "user, for plain and scram",
+		},
+		{
+			name: "kafka.sasl.password_file", value: text(&c.Kafka.SASL.PasswordFile, "file", anything),
+			help: "file that holds the user's password, for plain and scram",
+		},
+		{
+			name: "kafka.sasl.token_file", value: text(&c.Kafka.SASL.TokenFile, "file", anything),
+			help: "file that holds the token, for oauthbearer; somebody else keeps it fresh",
+		},
+		{
+			name: "kafka.sasl.token_url", value: text(&c.Kafka.SASL.TokenURL, "URL", webURL),
+			help: "where to ask for tokens by OAuth client credentials, for oauthbearer, instead of kafka.sasl.token_file",
+		},
+		{
+			name: "kafka.sasl.client_id", value: text(&c.Kafka.SASL.ClientID, "name", nonEmpty),
+			help: "client, for kafka.sasl.token_url",
+		},
+		{
+			name: "kafka.sasl.client_secret_file", value: text(&c.Kafka.SASL.ClientSecretFile, "file", anything),
+			help: "file that holds the client's secret, for kafka.sasl.token_url",
+		},
+		{
+			name: "kafka.sasl.scopes", value: list(&c.Kafka.SASL.Scopes, nonEmpty),
+			help: "scopes to ask for, for kafka.sasl.token_url",
+		},
 
 		{
 			name: "consumer.window", value: number(&c.Consumer.Window, 1, 1_000_000), fallback: "4096",
@@ -176,6 +248,10 @@ func declare(c *config) []setting {
 		{
 			name: "dead_letter.topic", value: text(&c.DeadLetter.Topic, "topic", topicName), derived: "kafka.topic + .dlq",
 			help: "topic for records that can never be delivered",
+		},
+		{
+			name: "dead_letter.create", value: toggle(&c.DeadLetter.Create), fallback: "false",
+			help: "create the topic at the start if it does not exist: partitions as kafka.topic, replicas as the brokers' default",
 		},
 
 		{

@@ -27,7 +27,10 @@ func runConsumer(ctx context.Context, cfg config, log *slog.Logger, _ io.Writer)
 	}
 	defer closeAges()
 
-	parts := consumerOf(cfg)
+	if cfg.Kafka.sendsSecretInClear() {
+		log.Warn("the login to the brokers is not encrypted: set kafka.tls.enabled unless the network encrypts", "mechanism", cfg.Kafka.SASL.Mechanism)
+	}
+	parts := consumerOf(cfg, log)
 	parts.Sink.UserAgent, parts.Ages = userAgent, ages
 	c, err := consumer.New(parts, reg, log)
 	if err != nil {
@@ -52,11 +55,13 @@ func runConsumer(ctx context.Context, cfg config, log *slog.Logger, _ io.Writer)
 }
 
 // consumerOf is what a consumer is told of the configuration.
-func consumerOf(cfg config) consumer.Config {
+func consumerOf(cfg config, log *slog.Logger) consumer.Config {
 	return consumer.Config{
 		Brokers: cfg.Kafka.Brokers,
 		Topic:   cfg.Kafka.Topic,
 		Group:   cfg.Kafka.Group,
+		TLS:     kafkaTLS(cfg.Kafka.TLS, log),
+		SASL:    kafkaSASL(cfg.Kafka.SASL),
 
 		SessionTimeout:    cfg.Kafka.SessionTimeout,
 		HeartbeatInterval: cfg.Kafka.HeartbeatInterval,
@@ -68,8 +73,9 @@ func consumerOf(cfg config) consumer.Config {
 		KeyOrder:    cfg.Consumer.Order == "key",
 		StartLatest: cfg.Consumer.Start == "latest",
 
-		DeadLetterTopic: cfg.DeadLetter.Topic,
-		Event:           signup.Limits{MaxBytes: cfg.Event.MaxBytes},
+		DeadLetterTopic:  cfg.DeadLetter.Topic,
+		CreateDeadLetter: cfg.DeadLetter.Create,
+		Event:            signup.Limits{MaxBytes: cfg.Event.MaxBytes},
 
 		Columns: sink.DefaultColumns(),
 		Sink: sink.Config{
