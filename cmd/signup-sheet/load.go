@@ -27,7 +27,8 @@ func (e *usageError) Error() string {
 
 // loader gathers what the operator wrote and everything that is wrong with it.
 type loader struct {
-	settings []setting
+	command  string
+	settings []setting // that the command has
 	problems []string
 	origin   map[string]given // setting → the text in effect, the default included
 	broken   map[string]bool  // settings whose text could not be parsed: no rule judges them
@@ -37,11 +38,11 @@ type loader struct {
 // "SIGNUP_SHEET_KAFKA_TOPIC", "prod.yaml:3: kafka.topic").
 type given struct{ where, text string }
 
-// load gives the configuration that args and env ask for: the flag before the environment before the file before the default. The
-// error is a *usageError with everything that is wrong, and never has the value of a secret in it.
-func load(args []string, env map[string]string) (config, error) {
+// load gives the configuration that args and env ask a command for: the flag before the environment before the file before the
+// default. The error is a *usageError with everything that is wrong, and never has the value of a secret in it.
+func load(command string, args []string, env map[string]string) (config, error) {
 	var c config
-	l := &loader{settings: declare(&c), origin: map[string]given{}, broken: map[string]bool{}}
+	l := &loader{command: command, settings: settingsOf(command, &c), origin: map[string]given{}, broken: map[string]bool{}}
 
 	flags, variables := l.flags(args), l.environment(env)
 	file := l.file(cmp.Or(flags["config"], variables["config"]))
@@ -53,7 +54,7 @@ func load(args []string, env map[string]string) (config, error) {
 	l.judge(&c)
 
 	if len(l.problems) > 0 {
-		return config{}, &usageError{command: "run", problems: l.problems}
+		return config{}, &usageError{command: l.command, problems: l.problems}
 	}
 	return c, nil
 }
@@ -94,7 +95,7 @@ func (l *loader) flags(args []string) map[string]given {
 			continue
 		}
 		if !known {
-			l.problem("%s: no such flag%s", safeName("--", name), didYouMean("--", name, l.names()))
+			l.problem("%s: no such flag%s", safeName("--", name), l.elsewhere(name))
 			continue
 		}
 		found[name] = given{s.flag(), text}
@@ -102,11 +103,25 @@ func (l *loader) flags(args []string) map[string]given {
 	return found
 }
 
+// elsewhere is the end of a message about a flag that the command does not have.
+func (l *loader) elsewhere(name string) string {
+	var c config
+	for _, s := range declare(&c) {
+		if s.name == name {
+			return fmt.Sprintf(": only signup-sheet %s has it", s.only)
+		}
+	}
+	return didYouMean("--", name, l.names())
+}
+
 // environment reads the variables with our prefix, and those that a setting also answers to under their own name.
 func (l *loader) environment(env map[string]string) map[string]given {
 	found, known := map[string]given{}, map[string]bool{}
 	var names []string
 	for _, s := range l.settings {
+		if s.only != "" {
+			continue
+		}
 		known[s.env()] = true
 		names = append(names, strings.TrimPrefix(s.env(), envPrefix))
 		if text, ok := env[s.env()]; ok {

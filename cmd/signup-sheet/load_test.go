@@ -28,7 +28,7 @@ func write(t *testing.T, content string) string {
 // problemsOf gives everything that load finds wrong.
 func problemsOf(t *testing.T, args []string, env map[string]string) []string {
 	t.Helper()
-	_, err := load(args, env)
+	_, err := load("run", args, env)
 	if err == nil {
 		return nil
 	}
@@ -40,7 +40,7 @@ func problemsOf(t *testing.T, args []string, env map[string]string) []string {
 }
 
 func TestDefaultsAreTheDocumentedOnes(t *testing.T) {
-	got, err := load(nil, map[string]string{"SHEETS_WEBHOOK_URL": testURL})
+	got, err := load("run", nil, map[string]string{"SHEETS_WEBHOOK_URL": testURL})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -88,7 +88,7 @@ func TestFlagBeatsEnvironmentBeatsFileBeatsDefault(t *testing.T) {
 		{"the last flag", []string{"--config", file, "--kafka.topic", "flag", "--kafka.topic=last"}, nil, "last"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			got, err := load(c.args, c.env)
+			got, err := load("run", c.args, c.env)
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -137,7 +137,7 @@ func TestEverySettingHasFlagVariableAndKey(t *testing.T) {
 	var file strings.Builder
 	var c config
 	group := ""
-	for _, s := range declare(&c) {
+	for _, s := range settingsOf("run", &c) {
 		text, ok := texts[s.name]
 		if !ok {
 			if s.name != "config" && s.name != "sink.url_file" {
@@ -154,15 +154,15 @@ func TestEverySettingHasFlagVariableAndKey(t *testing.T) {
 		fmt.Fprintf(&file, "  %s: %s\n", strings.TrimPrefix(s.name, group+"."), text)
 	}
 
-	byFlag, err := load(args, nil)
+	byFlag, err := load("run", args, nil)
 	if err != nil {
 		t.Fatal(err)
 	}
-	byEnv, err := load(nil, env)
+	byEnv, err := load("run", nil, env)
 	if err != nil {
 		t.Fatal(err)
 	}
-	byFile, err := load([]string{"--config", write(t, file.String())}, nil)
+	byFile, err := load("run", []string{"--config", write(t, file.String())}, nil)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -170,7 +170,7 @@ func TestEverySettingHasFlagVariableAndKey(t *testing.T) {
 	if !reflect.DeepEqual(byFlag, byEnv) || !reflect.DeepEqual(byFlag, byFile) {
 		t.Errorf("flags       %+v\nenvironment %+v\nfile        %+v", byFlag, byEnv, byFile)
 	}
-	defaults, err := load([]string{"--sink.url", testURL}, nil)
+	defaults, err := load("run", []string{"--sink.url", testURL}, nil)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -198,7 +198,7 @@ func TestDerivedDefaultsFollowTheirSettings(t *testing.T) {
 		{[]string{"--consumer.drain_timeout", "0s", "--dead_letter.topic="}, "events.dlq", 13 * time.Second},
 		{[]string{"--consumer.drain_timeout", "40s", "--dead_letter.topic", "dead"}, "dead", 40 * time.Second},
 	} {
-		got, err := load(slices.Concat(base, c.args), nil)
+		got, err := load("run", slices.Concat(base, c.args), nil)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -321,7 +321,7 @@ func TestSinkURLHasOneSource(t *testing.T) {
 		{"none", nil, nil, "sink.url is required: give it by --sink.url, SIGNUP_SHEET_SINK_URL, SHEETS_WEBHOOK_URL, sink.url in the file, or sink.url_file"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			got, err := load(c.args, c.env)
+			got, err := load("run", c.args, c.env)
 			switch {
 			case err == nil && c.want == "":
 				if got.Sink.URL != testURL {
@@ -398,7 +398,7 @@ func TestFilesThatAreTooLargeAreNotRead(t *testing.T) {
 func TestNamesAreUniqueAndFollowOnePattern(t *testing.T) {
 	var c config
 	seen := map[string]bool{}
-	for _, s := range declare(&c) {
+	for _, s := range settingsOf("run", &c) {
 		for _, name := range []string{s.flag(), s.env()} {
 			if seen[name] {
 				t.Errorf("%s names two settings", name)
@@ -412,7 +412,7 @@ func TestNamesAreUniqueAndFollowOnePattern(t *testing.T) {
 }
 
 func TestAnEmptyAdminAddressMeansNoServer(t *testing.T) {
-	c, err := load([]string{"--sink.url", testURL}, map[string]string{"SIGNUP_SHEET_ADMIN_LISTEN": ""})
+	c, err := load("run", []string{"--sink.url", testURL}, map[string]string{"SIGNUP_SHEET_ADMIN_LISTEN": ""})
 	if err != nil || c.Admin.Listen != "" {
 		t.Errorf("listen %q, %v", c.Admin.Listen, err)
 	}

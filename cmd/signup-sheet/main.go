@@ -64,6 +64,7 @@ type command struct {
 func commands() map[string]command {
 	return map[string]command{
 		"run":     {help: runHelp(), run: runCommand},
+		"replay":  {help: replayHelp(), run: replayCommand},
 		"version": {help: versionHelp, run: versionCommand},
 		"help":    {help: programHelp, run: helpCommand},
 	}
@@ -97,7 +98,7 @@ func run(ctx context.Context, args []string, env map[string]string, stdout, stde
 }
 
 func runCommand(ctx context.Context, args []string, env map[string]string, stdout, stderr io.Writer) int {
-	cfg, err := load(args, env)
+	cfg, err := load("run", args, env)
 	if err != nil {
 		return fail(stderr, err)
 	}

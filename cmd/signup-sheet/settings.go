@@ -3,6 +3,7 @@ package main
 import (
 	"fmt"
 	"log/slog"
+	"slices"
 	"strings"
 	"time"
 )
@@ -21,6 +22,7 @@ type config struct {
 	Event      eventConfig
 	Admin      adminConfig
 	Log        logConfig
+	Replay     replayConfig // replay only
 }
 
 type kafkaConfig struct {
@@ -87,6 +89,7 @@ type setting struct {
 	secret   bool   // the value is shown to nobody
 	also     string // another environment variable that gives this setting
 	fileless bool   // not a key of the YAML file
+	only     string // the command that alone has it, as a flag and nothing else; empty: every command that takes settings
 }
 
 // flag is the setting's name on the command line.
@@ -99,13 +102,21 @@ func (s setting) env() string {
 
 // group is the part of the name before the first dot, and the heading in the help.
 func (s setting) group() string {
+	if s.only != "" {
+		return s.only
+	}
 	group, _, _ := strings.Cut(s.name, ".")
 	return group
 }
 
+// settingsOf lists what a command can be told, in the order of the help. Setting a value writes into c.
+func settingsOf(command string, c *config) []setting {
+	return slices.DeleteFunc(declare(c), func(s setting) bool { return s.only != "" && s.only != command })
+}
+
 // declare lists every setting in the order of the help. Setting a value writes into c.
 func declare(c *config) []setting {
-	return []setting{
+	return append(replaySettings(&c.Replay), []setting{
 		{
 			name: "config", value: text(&c.File, "file", anything), fileless: true,
 			help: "YAML file with settings, the dots of their names as levels: the key topic below kafka is kafka.topic",
@@ -220,7 +231,7 @@ func declare(c *config) []setting {
 			name: "log.format", value: choice(&c.Log.Format, "auto", "json", "text"), fallback: "auto",
 			help: "auto: text on a terminal, JSON elsewhere",
 		},
-	}
+	}...)
 }
 
 // secret is a text that no verb, log or encoder shows. Only string(s) gives it.
