@@ -135,6 +135,9 @@ func (f *fetcher) ask(ctx context.Context, leaders map[int32]int32) time.Duratio
 			continue
 		}
 		next, room := w.room(f.cfg.Window, f.share)
+		if next >= w.end {
+			continue
+		}
 		if !room {
 			full = true
 			if now.Sub(t.heard) >= endTTL {
@@ -277,6 +280,7 @@ func (f *fetcher) take(w *window, p *fetchPartition, offset int64) error {
 	got := w.take(records, next, f.cfg.Window, f.share)
 	f.metrics.consumed.Add(float64(got.records))
 	f.metrics.restored.Add(float64(got.restored))
+	f.metrics.skipped.WithLabelValues(skippedOutside).Add(float64(got.skipped))
 	if got.ignored > 0 {
 		f.metrics.metadataIgnored.WithLabelValues("record").Add(float64(got.ignored))
 		f.log.Warn("what is known of settled records does not fit this log, and is ignored: they are delivered again", "partition", w.partition, "offset", offset)
@@ -304,11 +308,11 @@ func (f *fetcher) outOfRange(ctx context.Context, w *window, offset int64) error
 		return err
 	}
 	if offset < start {
-		w.jump(start)
+		lost := w.jump(start)
 		f.metrics.retentionGaps.Inc()
-		f.metrics.retentionLost.Add(float64(start - offset))
+		f.metrics.retentionLost.Add(float64(lost))
 		f.log.Error("retention removed records before they were delivered: raise the topic's retention.ms or retention.bytes, or find out why delivery is behind",
-			"topic", f.cfg.Topic, "partition", w.partition, "offset", offset, "log_start", start, "lost", start-offset)
+			"topic", f.cfg.Topic, "partition", w.partition, "offset", offset, "log_start", start, "lost", lost)
 		return nil
 	}
 	f.log.Error("the position lies beyond the end of the log: the topic was recreated or cut; reading it from its start",

@@ -236,8 +236,8 @@ func (t *trial) remedied(err error) error {
 	if errors.Is(err, os.ErrDeadlineExceeded) {
 		return fmt.Errorf("%w: is it the port of a broker, and does it expect TLS or a login?", err)
 	}
-	if isClosed(err) && t.cfg.TLS == nil && t.cfg.SASL == nil {
-		return fmt.Errorf("%w: the broker closed the connection: does it expect TLS or a login?", err)
+	if isClosed(err) && (t.cfg.TLS == nil || t.cfg.SASL == nil) {
+		return fmt.Errorf("%w: the broker closed the connection: does it expect TLS (kafka.tls.enabled) or a login (kafka.sasl.mechanism)?", err)
 	}
 	return err
 }

@@ -14,6 +14,9 @@ import (
 	"github.com/twmb/franz-go/pkg/kmsg"
 
 	"signup-sheet/consumer"
+	"signup-sheet/consumer/auth"
+	"signup-sheet/credentials"
+	"signup-sheet/internal/certificates"
 	"signup-sheet/internal/kafkatest"
 )
 
@@ -217,5 +220,50 @@ func TestCheckOfBrokersThatCannotBeReached(t *testing.T) {
 	}
 	if took := time.Since(began); took > 11*time.Second {
 		t.Errorf("it took %v, want no more than its context allows", took)
+	}
+}
+
+func TestCheckSaysWhatIsWrongWithTheConnection(t *testing.T) {
+	authority, other := certificates.NewAuthority(t), certificates.NewAuthority(t)
+	ca := credentials.Files{Authorities: certificates.Write(t, t.TempDir(), "ca.crt", authority.PEM)}
+	wrong := credentials.Files{Authorities: certificates.Write(t, t.TempDir(), "ca.crt", other.PEM)}
+	s := set(t, 1, passwords(serves(t, authority.Issue(t, "broker")), kfake.Superuser("PLAIN", "signup", "signup-secret"))...)
+	right := logsIn(auth.Plain("signup", newSecretFile(t, "signup-secret").read))
+	for _, c := range []struct {
+		name   string
+		tweaks []func(*consumer.Config)
+		want   string // the remedy; empty: all is fine
+	}{
+		{"all is right", []func(*consumer.Config){encrypts(ca), right}, ""},
+		{"another authority", []func(*consumer.Config){encrypts(wrong), right}, "kafka.tls.ca_file"},
+		{"another password", []func(*consumer.Config){encrypts(ca), logsIn(auth.Plain("signup", newSecretFile(t, "other").read))}, "check kafka.sasl.username and kafka.sasl.password_file"},
+		{"no TLS", []func(*consumer.Config){right}, "kafka.tls.enabled"},
+		{"no login", []func(*consumer.Config){encrypts(ca)}, "login"},
+		{"neither", nil, "kafka.tls.enabled"},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			cfg := s.config()
+			for _, tweak := range c.tweaks {
+				tweak(&cfg)
+			}
+			lines, failed := findings(t, cfg)
+			if c.want == "" && failed > 0 {
+				t.Errorf("%d failed", failed)
+			}
+			if c.want != "" {
+				has(t, lines, "no  broker ", c.want)
+			}
+		})
+	}
+}
+
+func TestCheckDoesNotMissATopicThatTheStartCreates(t *testing.T) {
+	s := set(t, 1)
+	cfg := s.config()
+	cfg.DeadLetterTopic, cfg.CreateDeadLetter = s.topic+".new", true
+	lines, failed := findings(t, cfg)
+	has(t, lines, "yes dead-letter topic "+cfg.DeadLetterTopic+": does not exist yet; the start creates it")
+	if failed > 0 {
+		t.Errorf("%d failed:\n%s", failed, strings.Join(lines, "\n"))
 	}
 }

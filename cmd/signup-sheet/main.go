@@ -67,6 +67,7 @@ type command struct {
 func commands() map[string]command {
 	return map[string]command{
 		"run":        {about: "deliver signups until stopped", help: runHelp(), configured: true, run: runCommand},
+		"replay":     {about: "deliver a time range of them again", help: replayHelp(), configured: true, run: replayCommand},
 		"check":      {about: "find mistakes before a start does", help: checkHelp(), configured: true, run: checkCommand},
 		"config":     {about: "the settings in effect, and where each comes from", help: configHelp, configured: true, run: configCommand},
 		"completion": {about: "the script that completes commands and flags in a shell", help: completionHelp, arguments: shells(), run: completionCommand},

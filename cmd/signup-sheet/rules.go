@@ -40,6 +40,9 @@ func (l *loader) judge(c *config) {
 	l.require(c.Consumer.WindowBytes >= c.Event.MaxBytes,
 		"%s must be at least %s, or the largest signup does not fit: raise the first or lower the second",
 		"consumer.window_bytes", "event.max_bytes")
+	if l.command == "replay" {
+		l.judgeReplay(c.Replay)
+	}
 	l.require(c.DeadLetter.Topic != c.Kafka.Topic,
 		"%s and %s must be two topics, or dead letters come back as signups: change one",
 		"dead_letter.topic", "kafka.topic")

@@ -23,6 +23,7 @@ type config struct {
 	Event      eventConfig
 	Admin      adminConfig
 	Log        logConfig
+	Replay     replayConfig // replay only
 }
 
 type kafkaConfig struct {
@@ -139,7 +140,7 @@ func settingsOf(command string, c *config) []setting {
 
 // declare lists every setting in the order of the help. Setting a value writes into c.
 func declare(c *config) []setting {
-	return []setting{
+	return append(replaySettings(&c.Replay), []setting{
 		{
 			name: "config", value: text(&c.File, "file", anything), fileless: true,
 			help: "YAML file with settings, the dots of their names as levels: the key topic below kafka is kafka.topic",
@@ -311,7 +312,7 @@ func declare(c *config) []setting {
 			name: "log.format", value: choice(&c.Log.Format, "auto", "json", "text"), fallback: "auto",
 			help: "auto: text on a terminal, JSON elsewhere",
 		},
-	}
+	}...)
 }
 
 // secret is a text that no verb, log or encoder shows. Only string(s) gives it.

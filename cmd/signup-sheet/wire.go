@@ -16,6 +16,30 @@ import (
 
 // runConsumer builds the program from its parts and runs it until ctx ends. The admin server starts first and stops last.
 func runConsumer(ctx context.Context, cfg config, log *slog.Logger, _ io.Writer) error {
+	p, err := assemble(cfg, log)
+	if err != nil {
+		return err
+	}
+	defer p.close()
+	admin, err := p.startAdmin(ctx, cfg, log)
+	if err != nil {
+		return err
+	}
+	defer admin.stop()
+	return p.consumer.Run(ctx)
+}
+
+// parts are what the program is made of.
+type parts struct {
+	build    build
+	registry *prometheus.Registry
+	group    string
+	consumer *consumer.Consumer
+	close    func() // when the consumer has ended
+}
+
+// assemble builds the consumer that cfg asks for: for all signups, or for a replay.
+func assemble(cfg config, log *slog.Logger) (*parts, error) {
 	b := readBuild()
 	reg := prometheus.NewRegistry()
 	reg.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}), buildInfo(b))
@@ -23,35 +47,36 @@ func runConsumer(ctx context.Context, cfg config, log *slog.Logger, _ io.Writer)
 	userAgent := "signup-sheet/" + b.Version
 	ages, closeAges, err := newAges(cfg, userAgent, reg, log)
 	if err != nil {
-		return err
+		return nil, err
 	}
-	defer closeAges()
 
 	if cfg.Kafka.sendsSecretInClear() {
 		log.Warn("the login to the brokers is not encrypted: set kafka.tls.enabled unless the network encrypts", "mechanism", cfg.Kafka.SASL.Mechanism)
 	}
-	parts := consumerOf(cfg, log)
-	parts.Sink.UserAgent, parts.Ages = userAgent, ages
-	c, err := consumer.New(parts, reg, log)
-	if err != nil {
-		return err
+	consuming := consumerOf(cfg, log)
+	consuming.Sink.UserAgent, consuming.Ages = userAgent, ages
+	if cfg.Replay.asked() {
+		cfg.Replay.apply(&consuming)
 	}
+	c, err := consumer.New(consuming, reg, log)
+	if err != nil {
+		closeAges()
+		return nil, err
+	}
+	return &parts{build: b, registry: reg, group: consuming.Group, consumer: c, close: closeAges}, nil
+}
 
+// startAdmin starts the admin server for the consumer.
+func (p *parts) startAdmin(ctx context.Context, cfg config, log *slog.Logger) (*admin, error) {
 	type status struct {
 		Build build `json:"build"`
 		consumer.Status
 	}
-	admin, err := startAdmin(ctx, cfg.Admin.Listen, health{
-		live:   c.Live,
-		ready:  c.Ready,
-		status: func() any { return status{b, c.Status()} },
-	}, reg, log)
-	if err != nil {
-		return err
-	}
-	defer admin.stop()
-
-	return c.Run(ctx)
+	return startAdmin(ctx, cfg.Admin.Listen, health{
+		live:   p.consumer.Live,
+		ready:  p.consumer.Ready,
+		status: func() any { return status{p.build, p.consumer.Status()} },
+	}, p.registry, log)
 }
 
 // consumerOf is what a consumer is told of the configuration.
