@@ -108,12 +108,3 @@ func TestACleanupPolicyThatMayNotBeAskedIsAWarning(t *testing.T) {
 		}
 	})
 }
-
-// Hazard 5: a topic that may not be described is named with what to allow.
-func TestATopicThatMayNotBeDescribedIsNamed(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		s := setVirtual(t, 1)
-		s.Fake().Fault(kfake.Fault{Keys: []kmsg.Key{kmsg.Metadata}, Topic: s.dlq(), Err: kerr.TopicAuthorizationFailed, Count: -1})
-		expectWords(t, s.join(t).refusal(t), "dead_letter.topic: ", s.dlq(), "allow DESCRIBE on it")
-	})
-}

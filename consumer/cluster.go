@@ -9,6 +9,7 @@ import (
 
 	"github.com/segmentio/kafka-go"
 	"github.com/segmentio/kafka-go/protocol"
+	"github.com/segmentio/kafka-go/protocol/createtopics"
 	"github.com/segmentio/kafka-go/protocol/describeconfigs"
 	"github.com/segmentio/kafka-go/protocol/leavegroup"
 	"github.com/segmentio/kafka-go/protocol/listoffsets"
@@ -107,6 +108,41 @@ func (c *cluster) topic(ctx context.Context, name string) (topicInfo, error) {
 		info.leaders[p.PartitionIndex] = p.LeaderID
 	}
 	return info, nil
+}
+
+// createTopic creates a topic for dead letters, with as many replicas as brokers
+// give a topic by default. That another member was quicker is no error, but
+// false; a *SetupError is for what does not pass by itself.
+func (c *cluster) createTopic(ctx context.Context, name string, partitions int) (created bool, err error) {
+	res, err := ask[*createtopics.Response](ctx, c, &createtopics.Request{
+		Topics: []createtopics.RequestTopic{{
+			Name: name, NumPartitions: int32(partitions), ReplicationFactor: -1,
+			Configs: []createtopics.RequestConfig{{Name: "cleanup.policy", Value: "delete"}},
+		}},
+		TimeoutMs: int32(requestTimeout / time.Millisecond),
+	}, requestTimeout)
+	if err != nil {
+		return false, fmt.Errorf("create topic %s: %w", name, err)
+	}
+	if len(res.Topics) != 1 {
+		return false, fmt.Errorf("create topic %s: %d topics in the answer", name, len(res.Topics))
+	}
+	switch code := kafka.Error(res.Topics[0].ErrorCode); {
+	case code == 0:
+		return true, nil
+	case code == kafka.TopicAlreadyExists:
+		return false, nil
+	case isDenied(code):
+		return false, fmt.Errorf("create topic %s: %w: allow CREATE on topic %s, or create it yourself", name, code, name)
+	case code.Temporary():
+		c.refresh()
+		return false, fmt.Errorf("create topic %s: %w", name, code)
+	default:
+		return false, &SetupError{
+			"dead_letter.create", fmt.Sprintf("the brokers refuse to create topic %q: %s%s", name, code.Title(), words(&res.Topics[0].ErrorMessage)),
+			"create it yourself",
+		}
+	}
 }
 
 // Timestamps that ListOffsets takes for an end of the log.

@@ -238,7 +238,7 @@ func (c *committer) failed(err error) error {
 	c.metrics.commits.WithLabelValues(result).Inc()
 	if c.failing == 1 || time.Since(c.lastSaid) >= time.Minute {
 		c.lastSaid = time.Now()
-		c.log.Warn("cannot commit: trying again; deliveries stop when the lease ends", "err", err)
+		c.log.Log(context.Background(), severity(err), "cannot commit: trying again; deliveries stop when the lease ends", "err", c.cfg.permission(err)) //nolint:forbidigo // the log needs no context
 	}
 	return err
 }

@@ -15,6 +15,7 @@ package consumer
 
 import (
 	"context"
+	"crypto/tls"
 	"errors"
 	"log/slog"
 	"net"
@@ -22,6 +23,8 @@ import (
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
+	"github.com/segmentio/kafka-go/sasl"
+	"golang.org/x/time/rate"
 
 	"signup-sheet/consumer/signup"
 	"signup-sheet/sink"
@@ -43,8 +46,16 @@ type Config struct {
 	KeyOrder    bool  // records of one key in offset order; false: in any order
 	StartLatest bool  // where nothing was ever committed: at the log's end; false: at its start
 
-	DeadLetterTopic string
-	Event           signup.Limits
+	// Range makes it a replay; nil for all records, for ever. Group is then the
+	// replay's own, and StartLatest does not count.
+	Range *Range
+	// Rate is how many rows are begun a second at most; 0 for no limit. Their
+	// retries come on top.
+	Rate int
+
+	DeadLetterTopic  string
+	CreateDeadLetter bool // create DeadLetterTopic at the start if it does not exist
+	Event            signup.Limits
 
 	// Columns of the row, in order.
 	Columns []string
@@ -55,6 +66,11 @@ type Config struct {
 
 	// DialContext opens connections to brokers. nil: net.Dialer's.
 	DialContext func(ctx context.Context, network, address string) (net.Conn, error)
+	// TLS returns how to secure one connection to a broker, so that certificates
+	// may change at any time. nil: no TLS.
+	TLS func(ctx context.Context) (*tls.Config, error)
+	// SASL logs in to brokers. nil: no login.
+	SASL sasl.Mechanism
 }
 
 // Ages guesses the age that goes with a name; false if there is no guess. It
@@ -79,6 +95,7 @@ type Consumer struct {
 	dead    *deadLetters
 	lease   *lease
 	holds   *holds
+	pace    *rate.Limiter // nil without a limit
 
 	// Three sets of connections, because none may wait behind another's requests.
 	dialer  *dialer
@@ -99,6 +116,12 @@ type Consumer struct {
 	joined  bool
 	state   string
 	stuck   stuck
+
+	// Of a replay: what it reads, how far its group has come, and whether that is
+	// all of it.
+	extents                  map[int32]extent
+	reachedAt                map[int32]int64
+	finished, finishedBefore bool
 }
 
 // New prepares a consumer; Run does the work. An error says what is wrong with
@@ -109,6 +132,10 @@ func New(cfg Config, reg prometheus.Registerer, log *slog.Logger) (*Consumer, er
 		decoder: signup.NewDecoder(cfg.Event),
 		lease:   newLease(), holds: newHolds(),
 		memories: map[int32]*memory{}, starts: map[int32]int64{}, distrusted: map[int32]bool{},
+		extents: map[int32]extent{}, reachedAt: map[int32]int64{},
+	}
+	if cfg.Rate > 0 {
+		c.pace = rate.NewLimiter(rate.Limit(cfg.Rate), 1)
 	}
 	var err error
 	if c.mapping, err = sink.NewMapping(cfg.Columns); err != nil {
@@ -119,7 +146,7 @@ func New(cfg Config, reg prometheus.Registerer, log *slog.Logger) (*Consumer, er
 		return nil, err
 	}
 	c.metrics = newMetrics(reg)
-	c.dialer = newDialer(cfg.DialContext)
+	c.dialer = newDialer(cfg)
 	c.data = newCluster(cfg.Brokers, clientID, c.dialer, cfg.Topic)
 	c.control = newCluster(cfg.Brokers, clientID, c.dialer, cfg.Topic)
 	c.letters = newCluster(cfg.Brokers, clientID, c.dialer, cfg.DeadLetterTopic)
@@ -135,15 +162,28 @@ const clientID = "signup-sheet"
 // within DrainTimeout and a moment. Before, it returns only with a *SetupError,
 // for a configuration that cannot work. Faults of brokers and of the endpoint
 // are waited out.
+//
+// A replay also ends when it is finished (see Progress), and with an error if its
+// topic is deleted.
 func (c *Consumer) Run(ctx context.Context) error {
 	defer c.close()
 	if err := c.check(ctx); err != nil || ctx.Err() != nil {
 		return err
 	}
-	for {
+	if c.cfg.Range != nil && c.survey(ctx) {
+		c.finish(true)
+		return nil
+	}
+	for ctx.Err() == nil {
 		err := c.member(ctx)
-		if !errors.Is(err, errTopicGone) {
+		switch {
+		case errors.Is(err, errFinished):
+			c.finish(false)
+			return nil
+		case !errors.Is(err, errTopicGone):
 			return err
+		case c.cfg.Range != nil:
+			return c.topicLost()
 		}
 		c.log.Error("the topic does not exist any more: waiting until it is created again", "topic", c.cfg.Topic)
 		c.setState("no topic", false)
@@ -152,6 +192,7 @@ func (c *Consumer) Run(ctx context.Context) error {
 			return nil
 		}
 	}
+	return nil
 }
 
 // close releases connections.
@@ -183,6 +224,10 @@ func (c *Consumer) forget() {
 	clear(c.starts)
 	clear(c.distrusted)
 	c.recreated = true
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	clear(c.extents)
+	clear(c.reachedAt)
 }
 
 // remember ends a session's window and keeps what the session learnt of the
@@ -197,6 +242,7 @@ func (c *Consumer) remember(w *window, acknowledged bool) {
 	case w.stale:
 		c.distrusted[p] = true
 		delete(c.starts, p)
+		c.dropExtent(p)
 	case acknowledged:
 		delete(c.distrusted, p)
 	}

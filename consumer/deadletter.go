@@ -136,6 +136,9 @@ func (d *deadLetters) write(ctx context.Context, l *letter) error {
 		wait := pause/2 + rand.N(pause)
 		d.holds.begin(holdDeadLetter, !held, time.Now().Add(wait), func() {
 			level, what := remedy(err)
+			if errors.Is(err, kafka.TopicAuthorizationFailed) {
+				err = fmt.Errorf("%w: allow WRITE on topic %s", err, d.topic)
+			}
 			d.log.Log(ctx, level, "cannot write a dead letter: its record waits, and so does what follows it; "+what, //nolint:sloglint // one of a closed set of remedies
 				"dead_letter_topic", d.topic, "partition", l.partition, "offset", l.offset, "bytes", messageSize(msg), "err", err)
 		})
@@ -180,7 +183,9 @@ func remedy(err error) (slog.Level, string) {
 	case errors.Is(err, kafka.UnknownTopicOrPartition):
 		return slog.LevelError, "create the topic, or set dead_letter.topic"
 	case errors.Is(err, kafka.TopicAuthorizationFailed), errors.Is(err, kafka.ClusterAuthorizationFailed):
-		return slog.LevelError, "allow WRITE and DESCRIBE on it"
+		return slog.LevelError, "the brokers deny access"
+	case errors.Is(err, kafka.SASLAuthenticationFailed):
+		return slog.LevelError, "the brokers refuse the login"
 	case isTooLarge(err):
 		return slog.LevelError, "raise its max.message.bytes to 1000000, or above the size given here if it is more"
 	case answered && !code.Temporary():

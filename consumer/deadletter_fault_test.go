@@ -148,7 +148,7 @@ func TestADeadLetterThatCannotBeWrittenIsAHoldAndNeverLost(t *testing.T) {
 		"too few replicas after append": {begins: answering(kerr.NotEnoughReplicasAfterAppend), duplicates: true, remedy: passing},
 		"too large":                     {begins: answering(kerr.MessageTooLarge), remedy: "raise its max.message.bytes to 1000000"},
 		"batch too large":               {begins: answering(kerr.RecordListTooLarge), remedy: "raise its max.message.bytes to 1000000"},
-		"no permission":                 {begins: answering(kerr.TopicAuthorizationFailed), remedy: "allow WRITE and DESCRIBE on it"},
+		"no permission":                 {begins: answering(kerr.TopicAuthorizationFailed), remedy: "the brokers deny access"},
 		"no topic":                      {begins: answering(kerr.UnknownTopicOrPartition), remedy: "create the topic, or set dead_letter.topic"},
 		"refused by a policy":           {begins: answering(kerr.PolicyViolation), remedy: "check the topic's settings"},
 	} {

@@ -9,11 +9,12 @@ import (
 // dialFunc opens a connection; net.Dialer's DialContext is one.
 type dialFunc = func(ctx context.Context, network, address string) (net.Conn, error)
 
-// dialer opens connections and knows those that are open, so that they can be
-// severed: kafka-go's ConsumerGroup.Close cannot interrupt a JoinGroup, which
-// takes up to the rebalance timeout.
+// dialer opens connections, secured and logged in, and knows those that are
+// open, so that they can be severed: kafka-go's ConsumerGroup.Close cannot
+// interrupt a JoinGroup, which takes up to the rebalance timeout.
 type dialer struct {
-	dial dialFunc
+	dial     dialFunc
+	security security
 
 	mu      sync.Mutex
 	dialing map[*context.CancelFunc]struct{}
@@ -21,11 +22,15 @@ type dialer struct {
 	severed bool
 }
 
-func newDialer(dial dialFunc) *dialer {
+func newDialer(cfg Config) *dialer {
+	dial := cfg.DialContext
 	if dial == nil {
 		dial = (&net.Dialer{}).DialContext
 	}
-	return &dialer{dial: dial, dialing: map[*context.CancelFunc]struct{}{}, open: map[*trackedConn]struct{}{}}
+	return &dialer{
+		dial: dial, security: security{tls: cfg.TLS, sasl: cfg.SASL},
+		dialing: map[*context.CancelFunc]struct{}{}, open: map[*trackedConn]struct{}{},
+	}
 }
 
 // DialContext opens a connection, or fails once the dialer was severed.
@@ -36,6 +41,9 @@ func (d *dialer) DialContext(ctx context.Context, network, address string) (net.
 		return nil, net.ErrClosed
 	}
 	conn, err := d.dial(ctx, network, address)
+	if err == nil {
+		conn, err = d.security.secure(ctx, conn, address)
+	}
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	delete(d.dialing, &cancel)

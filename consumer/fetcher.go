@@ -51,6 +51,7 @@ type fetcher struct {
 	tails    map[int32]*tail
 	asked    map[int32]int       // requests under way, by broker
 	resting  map[int32]time.Time // brokers that throttle us, until when
+	denied   time.Time           // when it was last said that the topic may not be read
 	requests sync.WaitGroup
 }
 
@@ -78,7 +79,7 @@ func (f *fetcher) run(ctx context.Context) {
 				return
 			case err != nil && leaders == nil:
 				if ctx.Err() == nil {
-					f.log.Warn("cannot look up the topic's leaders", "topic", f.cfg.Topic, "err", err)
+					f.log.Log(ctx, severity(err), "cannot look up the topic's leaders", "topic", f.cfg.Topic, "err", f.cfg.permission(err))
 				}
 			case err == nil:
 				leaders = info.leaders
@@ -134,6 +135,9 @@ func (f *fetcher) ask(ctx context.Context, leaders map[int32]int32) time.Duratio
 			continue
 		}
 		next, room := w.room(f.cfg.Window, f.share)
+		if next >= w.end {
+			continue
+		}
 		if !room {
 			full = true
 			if now.Sub(t.heard) >= endTTL {
@@ -276,6 +280,7 @@ func (f *fetcher) take(w *window, p *fetchPartition, offset int64) error {
 	got := w.take(records, next, f.cfg.Window, f.share)
 	f.metrics.consumed.Add(float64(got.records))
 	f.metrics.restored.Add(float64(got.restored))
+	f.metrics.skipped.WithLabelValues(skippedOutside).Add(float64(got.skipped))
 	if got.ignored > 0 {
 		f.metrics.metadataIgnored.WithLabelValues("record").Add(float64(got.ignored))
 		f.log.Warn("what is known of settled records does not fit this log, and is ignored: they are delivered again", "partition", w.partition, "offset", offset)
@@ -303,11 +308,11 @@ func (f *fetcher) outOfRange(ctx context.Context, w *window, offset int64) error
 		return err
 	}
 	if offset < start {
-		w.jump(start)
+		lost := w.jump(start)
 		f.metrics.retentionGaps.Inc()
-		f.metrics.retentionLost.Add(float64(start - offset))
+		f.metrics.retentionLost.Add(float64(lost))
 		f.log.Error("retention removed records before they were delivered: raise the topic's retention.ms or retention.bytes, or find out why delivery is behind",
-			"topic", f.cfg.Topic, "partition", w.partition, "offset", offset, "log_start", start, "lost", start-offset)
+			"topic", f.cfg.Topic, "partition", w.partition, "offset", offset, "log_start", start, "lost", lost)
 		return nil
 	}
 	f.log.Error("the position lies beyond the end of the log: the topic was recreated or cut; reading it from its start",
@@ -326,15 +331,19 @@ func (f *fetcher) fault(t *tail, partition int32, err error) {
 	pause := min(fetchPause<<min(t.faults-1, 10), fetchPauseMax)
 	t.notBefore = time.Now().Add(pause)
 	f.metrics.fetchErrors.WithLabelValues("request").Inc()
-	if time.Since(t.warned) < 30*time.Second {
+	warned := &t.warned
+	if isDenied(err) {
+		warned = &f.denied // it is for all partitions alike
+	}
+	if time.Since(*warned) < 30*time.Second {
 		return
 	}
-	t.warned = time.Now()
-	level := slog.LevelWarn
+	*warned = time.Now()
+	level := severity(err)
 	if t.faults > 8 {
 		level = slog.LevelError
 	}
-	f.log.Log(context.Background(), level, "cannot fetch: trying again", "topic", f.cfg.Topic, "partition", partition, "err", err) //nolint:forbidigo // the log needs no context
+	f.log.Log(context.Background(), level, "cannot fetch: trying again", "topic", f.cfg.Topic, "partition", partition, "err", f.cfg.permission(err)) //nolint:forbidigo // the log needs no context
 }
 
 // high returns where a partition's log ends, as last heard; -1 before.

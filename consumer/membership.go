@@ -21,9 +21,10 @@ const (
 )
 
 // member takes part in the group until ctx ends, one session a generation. It
-// leaves with errTopicGone if the topic was deleted.
+// leaves with errTopicGone if the topic was deleted, and with errFinished when a
+// replay is.
 func (c *Consumer) member(ctx context.Context) error {
-	d := newDialer(c.cfg.DialContext)
+	d := newDialer(c.cfg)
 	group, err := kafka.NewConsumerGroup(kafka.ConsumerGroupConfig{
 		ID: c.cfg.Group, Brokers: c.cfg.Brokers, Topics: []string{c.cfg.Topic},
 		Dialer:         &kafka.Dialer{ClientID: clientID, DialFunc: d.DialContext, Timeout: dialTimeout},
@@ -49,7 +50,7 @@ func (c *Consumer) member(ctx context.Context) error {
 			// The group tries again by itself. Being asked to join anew is no fault.
 			if ctx.Err() == nil && !errors.Is(err, kafka.RebalanceInProgress) {
 				if faults++; faults == 1 || faults%30 == 0 {
-					c.log.Warn("cannot join the group: trying again", "group", c.cfg.Group, "err", explain(err))
+					c.log.Log(ctx, severity(err), "cannot join the group: trying again", "group", c.cfg.Group, "err", c.cfg.permission(explain(err)))
 				}
 				c.setState("joining", false)
 			}
@@ -65,9 +66,9 @@ func (c *Consumer) member(ctx context.Context) error {
 		case ctx.Err() != nil:
 			leave(release)
 			return err
-		case errors.Is(reason, errTopicGone):
+		case errors.Is(reason, errTopicGone), errors.Is(reason, errFinished):
 			leave(release)
-			return errTopicGone
+			return reason
 		}
 		c.setState("rebalancing", true)
 		// kafka-go joins again at once, also when its watcher cannot look at the
@@ -204,7 +205,7 @@ func (c *Consumer) resolve(ctx context.Context, gen *kafka.Generation) (map[int3
 		if ctx.Err() != nil {
 			return nil, context.Cause(ctx)
 		}
-		c.log.Warn("cannot find out where to begin: trying again", "generation", gen.ID, "err", err)
+		c.log.Log(ctx, severity(err), "cannot find out where to begin: trying again", "generation", gen.ID, "err", c.cfg.permission(err))
 		select {
 		case <-time.After(pause):
 		case <-ctx.Done():
@@ -254,18 +255,23 @@ func (c *Consumer) positions(ctx context.Context, assigned []int32) (map[int32]*
 	}
 	windows := make(map[int32]*window, len(assigned))
 	for _, p := range assigned {
-		at, start := place(info.clusterID, c.cfg.Topic, p), committed[p]
+		at := place(info.clusterID, c.cfg.Topic, p)
+		start, end, err := c.frozen(ctx, p, at, committed[p])
+		if err != nil {
+			return nil, err
+		}
 		if start.offset == noOffset {
 			if start.offset, err = c.beginning(ctx, p); err != nil {
 				return nil, err
 			}
 			known[p] = c.remembered(p, start.offset)
 		}
+		w := newWindow(p, at, c.cfg.KeyOrder, start, known[p]...)
+		w.topic, w.end, w.only = id.short(), end, c.cfg.Range
 		if start.metadata == "" {
-			start.metadata = completions{topic: id.short(), base: start.offset}.encode(at, maxMetadata)
+			w.committed.metadata = w.completions(start.offset).encode(at, maxMetadata)
 		}
-		windows[p] = newWindow(p, at, c.cfg.KeyOrder, start, known[p]...)
-		windows[p].topic = id.short()
+		windows[p] = w
 	}
 	return windows, nil
 }
@@ -276,6 +282,10 @@ func (c *Consumer) positions(ctx context.Context, assigned []int32) (map[int32]*
 // was recreated, holds records that nobody has seen. It is looked up once: a
 // session that ended before its first commit leaves its start to the next one.
 func (c *Consumer) beginning(ctx context.Context, partition int32) (int64, error) {
+	if c.cfg.Range != nil {
+		e, err := c.extent(ctx, partition)
+		return e.first, err
+	}
 	if start, ok := c.starts[partition]; ok {
 		return start, nil
 	}

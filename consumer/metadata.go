@@ -16,6 +16,7 @@ const maxMetadata = 4096
 
 const (
 	metadataVersion = 1
+	replayVersion   = 2         // with the end of the replay
 	metadataHeader  = 1 + 4 + 4 // version, hashes of the place and of the topic's id
 	metadataTrailer = 4         // CRC-32C of all before it
 )
@@ -30,23 +31,32 @@ type completions struct {
 	topic uint32 // the short id of the topic; 0 if it is not known
 	base  int64  // the committed offset; it is that of a record if there are completions
 	time  int64  // that record's timestamp, Unix ms
-	done  spans  // settled offsets from base on; base itself only if all that was taken is settled
+	ends  bool   // a replay's: it ends at end
+	end   int64
+	done  spans // settled offsets from base on; base itself only if all that was taken is settled
 }
 
 // encode returns the metadata as text, because brokers return binary mangled:
-// base64 of version, place, topic, base, time, the spans nearest to base first as
+// base64 of version, place, topic, base, time, a replay's end, the spans nearest to base first as
 // varints (distance from the end of the one before, length), checksum. It holds
 // as many spans as fit into limit characters; the others are delivered again
-// after a crash. No spans and no topic is no metadata: "".
+// after a crash. No spans, no topic and no end is no metadata: "".
 func (c completions) encode(place uint32, limit int) string {
 	room := base64.RawURLEncoding.DecodedLen(min(limit, maxMetadata)) - metadataTrailer
 	b := make([]byte, 0, 64)
-	b = append(b, metadataVersion)
+	if c.ends {
+		b = append(b, replayVersion)
+	} else {
+		b = append(b, metadataVersion)
+	}
 	b = binary.BigEndian.AppendUint32(b, place)
 	b = binary.BigEndian.AppendUint32(b, c.topic)
 	b = binary.AppendUvarint(b, uint64(c.base))
 	b = binary.AppendVarint(b, c.time)
-	end, some := c.base, c.topic != 0
+	if c.ends {
+		b = binary.AppendUvarint(b, uint64(c.end))
+	}
+	end, some := c.base, c.topic != 0 || c.ends
 	for r := range c.done.above(c.base) {
 		mark := len(b)
 		b = binary.AppendUvarint(b, uint64(r.from-end))
@@ -81,7 +91,7 @@ func decodeCompletions(text string, place uint32, offset int64) (completions, er
 		return completions{}, nil
 	}
 	b, err := base64.RawURLEncoding.Strict().DecodeString(text)
-	if err != nil || len(b) < metadataHeader+metadataTrailer || b[0] != metadataVersion {
+	if err != nil || len(b) < metadataHeader+metadataTrailer || b[0] != metadataVersion && b[0] != replayVersion {
 		return completions{}, errMetadataForeign
 	}
 	b, sum := b[:len(b)-metadataTrailer], b[len(b)-metadataTrailer:]
@@ -91,7 +101,7 @@ func decodeCompletions(text string, place uint32, offset int64) (completions, er
 	if binary.BigEndian.Uint32(b[1:]) != place {
 		return completions{}, errMetadataPlace
 	}
-	c := completions{topic: binary.BigEndian.Uint32(b[5:])}
+	c := completions{topic: binary.BigEndian.Uint32(b[5:]), ends: b[0] == replayVersion}
 	b = b[metadataHeader:]
 	base, ok := uvarint(&b)
 	if !ok {
@@ -106,6 +116,11 @@ func decodeCompletions(text string, place uint32, offset int64) (completions, er
 		return completions{}, errMetadataCorrupt
 	}
 	c.time, b = t, b[n:]
+	if c.ends {
+		if c.end, ok = uvarint(&b); !ok {
+			return completions{}, errMetadataCorrupt
+		}
+	}
 	for end := base; len(b) > 0; {
 		gap, ok1 := uvarint(&b)
 		length, ok2 := uvarint(&b)

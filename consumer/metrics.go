@@ -4,6 +4,7 @@ import (
 	"slices"
 
 	"github.com/prometheus/client_golang/prometheus"
+	dto "github.com/prometheus/client_model/go"
 )
 
 // metrics are the consumer's own; deliveries' and lookups' are the sink's and
@@ -26,6 +27,23 @@ type metrics struct {
 	metadataRefused prometheus.Counter
 }
 
+// Why a record is skipped.
+const (
+	skippedTombstone = "tombstone"
+	skippedOutside   = "outside_range"
+)
+
+func deadLetterClasses() []string {
+	return []string{"decode", "validate", "map", "too_large", "refused", "exhausted"}
+}
+
+// value reads a counter.
+func value(c prometheus.Counter) int64 {
+	var m dto.Metric
+	_ = c.Write(&m) // of a counter it cannot fail
+	return int64(m.GetCounter().GetValue())
+}
+
 func newMetrics(reg prometheus.Registerer) *metrics {
 	counter := func(name, help string) prometheus.Counter {
 		c := prometheus.NewCounter(prometheus.CounterOpts{Name: "signup_sheet_" + name, Help: help})
@@ -43,8 +61,8 @@ func newMetrics(reg prometheus.Registerer) *metrics {
 	m := &metrics{
 		consumed:        counter("records_consumed_total", "Records taken from the topic, those of earlier sessions that were delivered again included."),
 		delivered:       counter("rows_delivered_total", "Rows that the endpoint accepted."),
-		deadLetters:     vec("dead_letters_total", "Records written to the dead-letter topic, by class.", "class", "decode", "validate", "map", "too_large", "refused", "exhausted"),
-		skipped:         vec("records_skipped_total", "Records skipped by a rule.", "reason", "tombstone"),
+		deadLetters:     vec("dead_letters_total", "Records written to the dead-letter topic, by class.", "class", deadLetterClasses()...),
+		skipped:         vec("records_skipped_total", "Records skipped by a rule.", "reason", skippedTombstone, skippedOutside),
 		trimmed:         counter("emails_trimmed_total", "Emails with blanks around them, which were removed."),
 		restored:        counter("records_restored_total", "Records not delivered again, because they were known to be settled above the committed offset."),
 		commits:         vec("commits_total", "Offset commits by result.", "result", "ok", "error", "fenced"),

@@ -90,8 +90,8 @@ type member struct {
 	err    error
 }
 
-// join starts a member. It is stopped when the test ends, if not before.
-func (s *scene) join(t *testing.T, tweaks ...func(*consumer.Config)) *member {
+// newMember makes a consumer that does not run yet.
+func (s *scene) newMember(t *testing.T, tweaks ...func(*consumer.Config)) *member {
 	t.Helper()
 	cfg := s.config()
 	for _, tweak := range tweaks {
@@ -102,6 +102,13 @@ func (s *scene) join(t *testing.T, tweaks ...func(*consumer.Config)) *member {
 	if m.Consumer, err = consumer.New(cfg, m.reg, slog.New(slog.NewTextHandler(m.log, &slog.HandlerOptions{Level: slog.LevelDebug}))); err != nil {
 		t.Fatal(err)
 	}
+	return m
+}
+
+// join starts a member. It is stopped when the test ends, if not before.
+func (s *scene) join(t *testing.T, tweaks ...func(*consumer.Config)) *member {
+	t.Helper()
+	m := s.newMember(t, tweaks...)
 	ctx, cancel := context.WithCancel(t.Context())
 	m.cancel = cancel
 	go func() {

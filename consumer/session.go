@@ -49,6 +49,10 @@ func (c *Consumer) newSession(generation int32, member string, windows map[int32
 	if c.ages != nil {
 		limit *= 2 // some rows wait for their age while as many are attempted
 	}
+	if c.pace != nil {
+		// Those that were let through and then held go on together.
+		limit = min(limit, 2*c.cfg.Rate)
+	}
 	s.pool = newPool(limit)
 	s.fetcher = &fetcher{
 		cfg: c.cfg, cluster: c.data, windows: windows,
@@ -102,6 +106,9 @@ func (s *session) run(ctx context.Context) error {
 	if len(s.windows) > 0 {
 		fetched.Go(func() { s.fetcher.run(fetching) })
 	}
+	if s.c.cfg.Range != nil {
+		fetched.Go(func() { s.awaitEnd(fetching) })
+	}
 
 	<-s.stopped
 	began := time.Now()
@@ -129,8 +136,11 @@ func (s *session) run(ctx context.Context) error {
 	}
 	s.c.lease.end()
 	for partition, w := range s.windows {
-		_, acknowledged := s.committer.acked[partition]
+		acked, acknowledged := s.committer.acked[partition]
 		s.c.remember(w, acknowledged)
+		if acknowledged {
+			s.c.reach(partition, acked.offset)
+		}
 	}
 	s.log.Info("session ended", "reason", s.reason, "drain", time.Since(began).Round(time.Millisecond), "err", err)
 	if gone := errors.Is(err, errTopicGone) || errors.Is(err, errLogReplaced); errors.Is(s.reason, errShutdown) && err != nil && !gone {
@@ -162,7 +172,7 @@ func (s *session) process(ctx context.Context, e *entry) {
 // that ctx ended first.
 func (c *Consumer) road(ctx context.Context, e *entry) error {
 	if e.value == nil {
-		c.metrics.skipped.WithLabelValues("tombstone").Inc()
+		c.metrics.skipped.WithLabelValues(skippedTombstone).Inc()
 		return nil
 	}
 	event, err := c.decode(e)
@@ -172,6 +182,11 @@ func (c *Consumer) road(ctx context.Context, e *entry) error {
 	}
 	row := c.row(ctx, event)
 	e.prepared.Store(true)
+	if c.pace != nil {
+		if err := c.pace.Wait(ctx); err != nil {
+			return err
+		}
+	}
 	err = c.sink.Deliver(ctx, row)
 	if refused, ok := errors.AsType[*sink.Refused](err); ok {
 		return c.bury(ctx, c.refused(e, row, refused))
@@ -196,7 +211,7 @@ func (c *Consumer) decode(e *entry) (*signup.Signup, error) {
 	return s, nil
 }
 
-// row enriches a signup and maps it to the sheet's columns.
+// row enriches a signup and maps it.
 func (c *Consumer) row(ctx context.Context, s *signup.Signup) sink.Row {
 	var age []byte
 	if c.ages != nil {
@@ -204,6 +219,11 @@ func (c *Consumer) row(ctx context.Context, s *signup.Signup) sink.Row {
 			age = strconv.AppendInt(nil, int64(guess), 10)
 		}
 	}
+	return c.rowOf(s, age)
+}
+
+// rowOf maps a signup and an age, which may be nil, to the sheet's columns.
+func (c *Consumer) rowOf(s *signup.Signup, age []byte) sink.Row {
 	return c.mapping.Row(s.EventID, signup.HeaderID(s.EventID), func(column string) []byte {
 		if column == ageColumn {
 			return age

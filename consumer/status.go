@@ -29,7 +29,7 @@ type PartitionStatus struct {
 	Partition     int32   `json:"partition"`
 	Watermark     int64   `json:"watermark"` // the lowest unsettled offset: what is committed next
 	Next          int64   `json:"next"`      // the offset to fetch next
-	End           int64   `json:"end"`       // of the log, as last heard; -1 before
+	End           int64   `json:"end"`       // of the log, as last heard; -1 before. Of a replay: where it ends
 	Lag           int64   `json:"lag"`       // End - Watermark; -1 while End is not known
 	Unsettled     int     `json:"unsettled"`
 	Bytes         int64   `json:"bytes"`
@@ -55,6 +55,9 @@ func (c *Consumer) Status() Status {
 		for partition, w := range s.windows {
 			ws := w.state()
 			high := s.fetcher.high(partition)
+			if w.end != noEnd {
+				high = w.end
+			}
 			p := PartitionStatus{Partition: partition, Watermark: ws.watermark, Next: ws.next, End: high, Lag: -1, Unsettled: ws.unsettled, Bytes: ws.bytes}
 			if high >= 0 {
 				p.Lag = max(0, high-ws.watermark)

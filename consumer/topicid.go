@@ -2,8 +2,6 @@ package consumer
 
 import (
 	"context"
-	"encoding/binary"
-	"errors"
 	"fmt"
 	"hash/fnv"
 	"io"
@@ -80,15 +78,11 @@ func (*topicIDRequest) Required(map[protocol.ApiKey]int16) bool { return true }
 // RawExchange implements protocol.RawExchanger: it asks the broker for its
 // versions, because kafka-go keeps those to itself, and then for the id.
 func (r *topicIDRequest) RawExchange(rw io.ReadWriter) (protocol.Message, error) {
-	versions := kmsg.NewPtrApiVersionsResponse()
-	if err := exchange(rw, kmsg.NewPtrApiVersionsRequest(), versions, 0); err != nil {
-		return nil, fmt.Errorf("api versions: %w", err)
+	versions, err := brokerVersions(rw)
+	if err != nil {
+		return nil, err
 	}
-	known := false
-	for _, k := range versions.ApiKeys {
-		known = known || k.ApiKey == int16(protocol.Metadata) && k.MaxVersion >= metadataWithIDs
-	}
-	if !known {
+	if versions[protocol.Metadata] < metadataWithIDs {
 		return &topicIDResponse{}, nil
 	}
 	req := kmsg.NewPtrMetadataRequest()
@@ -103,64 +97,4 @@ func (r *topicIDRequest) RawExchange(rw io.ReadWriter) (protocol.Message, error)
 		return nil, fmt.Errorf("metadata: %d topics in the answer", len(res.Topics))
 	}
 	return &topicIDResponse{id: res.Topics[0].TopicID, err: kafka.Error(res.Topics[0].ErrorCode)}, nil
-}
-
-// maxAnswer bounds an answer about one topic, in bytes: a partition takes some
-// dozens.
-const maxAnswer = 16 << 20
-
-// exchange writes one request and reads its answer, by the Kafka protocol guide:
-// a length, a correlation id and, in flexible versions, tagged fields come before
-// the body.
-func exchange(rw io.ReadWriter, req kmsg.Request, res kmsg.Response, version int16) error {
-	req.SetVersion(version)
-	res.SetVersion(version)
-	const correlation = 1
-	if _, err := rw.Write(kmsg.NewRequestFormatter(kmsg.FormatterClientID(clientID)).AppendRequest(nil, req, correlation)); err != nil {
-		return err
-	}
-	var head [8]byte
-	if _, err := io.ReadFull(rw, head[:]); err != nil {
-		return err
-	}
-	size := binary.BigEndian.Uint32(head[:])
-	if size < 4 || size > maxAnswer {
-		return fmt.Errorf("an answer of %d bytes", size)
-	}
-	if got := binary.BigEndian.Uint32(head[4:]); got != correlation {
-		return fmt.Errorf("an answer to request %d, not %d", got, correlation)
-	}
-	body := make([]byte, size-4)
-	if _, err := io.ReadFull(rw, body); err != nil {
-		return err
-	}
-	if req.IsFlexible() { // of the requests here, none whose answer's header is not
-		var ok bool
-		if body, ok = skipTags(body); !ok {
-			return errors.New("an answer with a broken header")
-		}
-	}
-	return res.ReadFrom(body)
-}
-
-// skipTags removes the tagged fields at the start of b.
-func skipTags(b []byte) (rest []byte, ok bool) {
-	tags, n := binary.Uvarint(b)
-	if n <= 0 {
-		return nil, false
-	}
-	b = b[n:]
-	for ; tags > 0; tags-- {
-		_, n := binary.Uvarint(b)
-		if n <= 0 {
-			return nil, false
-		}
-		b = b[n:]
-		size, n := binary.Uvarint(b)
-		if n <= 0 || size > uint64(len(b)-n) {
-			return nil, false
-		}
-		b = b[n+int(size):]
-	}
-	return b, true
 }

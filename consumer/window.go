@@ -18,6 +18,8 @@ type window struct {
 	partition int32
 	place     uint32
 	topic     uint32 // short id of the topic that the log is of; 0 if it is not known
+	end       int64  // what lies at or above it is not taken; noEnd for a log that is read for ever
+	only      *Range // other records are skipped; nil: none are
 	ordered   bool   // order: key
 	seed      maphash.Seed
 
@@ -27,6 +29,9 @@ type window struct {
 	count int
 	bytes int64
 	next  int64 // the offset to fetch next; all below it was taken or does not exist
+
+	skipped int64 // records that only leaves out
+	lost    int64 // offsets that retention removed before they were taken
 
 	// chains has the youngest unsettled record of each key. Keys are hashed: two
 	// keys that collide wait for each other, which is harmless.
@@ -101,7 +106,7 @@ func (w *window) note(s stamp) {
 func newWindow(partition int32, place uint32, ordered bool, start position, candidates ...completions) *window {
 	return &window{
 		partition: partition, place: place, ordered: ordered, seed: maphash.MakeSeed(),
-		next: start.offset, from: start.offset, committed: start, candidates: candidates,
+		end: noEnd, next: start.offset, from: start.offset, committed: start, candidates: candidates,
 		chains: map[uint64]*entry{},
 	}
 }
@@ -111,6 +116,7 @@ type taken struct {
 	ready    []*entry // can be delivered now
 	records  int      // new to the session
 	restored int      // known to be settled, passed over
+	skipped  int      // not of the range
 	ignored  int      // candidates that did not speak of this log
 }
 
@@ -127,6 +133,9 @@ func (w *window) take(records []record, next int64, limit int, share int64) take
 		if r.offset < w.next {
 			continue // the head of a batch that the position lies within
 		}
+		if r.offset >= w.end {
+			break
+		}
 		if w.count >= limit || (w.count > 0 && w.bytes+r.size() > share) {
 			return t
 		}
@@ -137,12 +146,21 @@ func (w *window) take(records []record, next int64, limit int, share int64) take
 			w.note(stamp{r.offset, r.time})
 			continue
 		}
+		if w.only != nil && !w.only.has(r.time) {
+			t.skipped++
+			w.skipped++
+			w.note(stamp{r.offset, r.time})
+			continue
+		}
 		t.records++
 		if e := w.push(r.clone(), now); !e.waits {
 			t.ready = append(t.ready, e)
 		}
 	}
-	w.next = max(w.next, next)
+	w.next = max(w.next, min(next, w.end))
+	if w.next >= w.end {
+		w.candidates = nil // no record will come that they could be judged by
+	}
 	return t
 }
 
@@ -222,23 +240,29 @@ func (w *window) settle(e *entry) (follower *entry) {
 }
 
 // jump moves the position forward to o, where retention removed what lay before.
-func (w *window) jump(o int64) {
+// It returns how many of the offsets that were still to be taken that are.
+func (w *window) jump(o int64) (lost int64) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	w.next = max(w.next, o)
+	before := w.next
+	w.next = max(before, min(o, w.end))
+	lost = w.next - before
+	w.lost += lost
 	w.candidates = nil
 	w.restored.cut(w.next)
+	return lost
 }
 
 // restart moves the position back to the log's start o, where the log ends below
 // the position: it is another one, or was cut. That is possible only while nothing
 // was taken: it returns false otherwise, and the session has to end, because
-// offsets of two logs do not mix in one window.
+// offsets of two logs do not mix in one window. So it has with an end, which was
+// the other log's.
 func (w *window) restart(o int64) bool {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	w.stale = true
-	if w.touched {
+	if w.touched || w.end != noEnd {
 		return false
 	}
 	w.next, w.from, w.restarted = o, o, true
@@ -292,10 +316,11 @@ func (w *window) position(limit int) position {
 		// What is known to be settled above next is bound to the last record before
 		// it, which is settled too, until the fetch has passed it.
 		w.bound = w.newest
-		c := completions{topic: w.topic, base: w.newest.offset, time: w.newest.time, done: w.settled(w.newest.offset)}
+		c := w.completions(w.newest.offset)
+		c.time, c.done = w.newest.time, w.settled(w.newest.offset)
 		w.committed = position{offset: c.base, metadata: c.encode(w.place, limit)}
 	default:
-		c := completions{topic: w.topic, base: w.mark()}
+		c := w.completions(w.mark())
 		if e := w.first; e != nil {
 			c.time, c.done = e.time, w.settled(e.offset+1)
 		}
@@ -303,6 +328,15 @@ func (w *window) position(limit int) position {
 	}
 	w.told = len(w.fresh)
 	return w.committed
+}
+
+// completions are what a commit of base says, without any record.
+func (w *window) completions(base int64) completions {
+	c := completions{topic: w.topic, base: base}
+	if w.end != noEnd {
+		c.ends, c.end = true, w.end
+	}
+	return c
 }
 
 // acknowledged tells that the broker has what was last handed out.

@@ -225,7 +225,8 @@ func (c *wireConn) sent(frame []byte) (f fate) {
 // interesting keeps large requests from being read twice.
 func interesting(key int16) bool {
 	switch kmsg.Key(key) {
-	case kmsg.Produce, kmsg.OffsetCommit, kmsg.OffsetFetch, kmsg.JoinGroup, kmsg.SyncGroup, kmsg.Heartbeat, kmsg.LeaveGroup:
+	case kmsg.Produce, kmsg.OffsetCommit, kmsg.OffsetFetch, kmsg.JoinGroup, kmsg.SyncGroup, kmsg.Heartbeat, kmsg.LeaveGroup,
+		kmsg.SASLHandshake:
 		return true
 	default:
 		return false

@@ -108,6 +108,8 @@ func (l *loader) key(at fileLevel, key, child *yaml.Node) {
 			hint = fmt.Sprintf(": write %s: below %s:", rest, group)
 		}
 		l.problem("%s%s", where, hint)
+	case known && s.only != "":
+		l.problem("%s: cannot be set in the file: want %s", where, s.flag())
 	case known && s.fileless:
 		l.problem("%s: cannot be set in the file: want %s or %s", where, s.flag(), s.env())
 	case known:

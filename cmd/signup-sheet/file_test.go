@@ -7,7 +7,7 @@ import (
 
 func parse(content string) (*loader, map[string]given) {
 	var c config
-	l := &loader{settings: declare(&c)}
+	l := &loader{settings: settingsOf("run", &c)}
 	found := map[string]given{}
 	l.parseFile("f.yaml", []byte(content), found)
 	return l, found

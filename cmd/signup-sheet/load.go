@@ -27,7 +27,8 @@ func (e *usageError) Error() string {
 
 // loader gathers what the operator wrote and everything that is wrong with it.
 type loader struct {
-	settings []setting
+	command  string
+	settings []setting // that the command has
 	problems []string
 	origin   map[string]given // setting → the text in effect, the default included
 	broken   map[string]bool  // settings whose text could not be parsed: no rule judges them
@@ -37,11 +38,20 @@ type loader struct {
 // "SIGNUP_SHEET_KAFKA_TOPIC", "prod.yaml:3: kafka.topic").
 type given struct{ where, text string }
 
-// load gives the configuration that args and env ask for: the flag before the environment before the file before the default. The
-// error is a *usageError with everything that is wrong, and never has the value of a secret in it.
-func load(args []string, env map[string]string) (config, error) {
+// load gives the configuration that args and env ask a command for: the flag before the environment before the file before the
+// default. The error is a *usageError with everything that is wrong, and never has the value of a secret in it.
+func load(command string, args []string, env map[string]string) (config, error) {
+	c, l := read(command, args, env)
+	if err := l.err(); err != nil {
+		return config{}, err
+	}
+	return c, nil
+}
+
+// read is load for those who also ask where a value comes from.
+func read(command string, args []string, env map[string]string) (config, *loader) {
 	var c config
-	l := &loader{settings: declare(&c), origin: map[string]given{}, broken: map[string]bool{}}
+	l := &loader{command: command, settings: settingsOf(command, &c), origin: map[string]given{}, broken: map[string]bool{}}
 
 	flags, variables := l.flags(args), l.environment(env)
 	file := l.file(cmp.Or(flags["config"], variables["config"]))
@@ -51,11 +61,15 @@ func load(args []string, env map[string]string) (config, error) {
 	l.readSecrets(&c)
 	l.deriveDefaults(&c)
 	l.judge(&c)
+	return c, l
+}
 
-	if len(l.problems) > 0 {
-		return config{}, &usageError{command: "run", problems: l.problems}
+// err is everything that is wrong, or nil.
+func (l *loader) err() error {
+	if len(l.problems) == 0 {
+		return nil
 	}
-	return c, nil
+	return &usageError{command: l.command, problems: l.problems}
 }
 
 func (l *loader) problem(format string, args ...any) {
@@ -94,7 +108,7 @@ func (l *loader) flags(args []string) map[string]given {
 			continue
 		}
 		if !known {
-			l.problem("%s: no such flag%s", safeName("--", name), didYouMean("--", name, l.names()))
+			l.problem("%s: no such flag%s", safeName("--", name), l.elsewhere(name))
 			continue
 		}
 		found[name] = given{s.flag(), text}
@@ -102,11 +116,25 @@ func (l *loader) flags(args []string) map[string]given {
 	return found
 }
 
+// elsewhere is the end of a message about a flag that the command does not have.
+func (l *loader) elsewhere(name string) string {
+	var c config
+	for _, s := range declare(&c) {
+		if s.name == name {
+			return fmt.Sprintf(": only signup-sheet %s has it", s.only)
+		}
+	}
+	return didYouMean("--", name, l.names())
+}
+
 // environment reads the variables with our prefix, and those that a setting also answers to under their own name.
 func (l *loader) environment(env map[string]string) map[string]given {
 	found, known := map[string]given{}, map[string]bool{}
 	var names []string
 	for _, s := range l.settings {
+		if s.only != "" {
+			continue
+		}
 		known[s.env()] = true
 		names = append(names, strings.TrimPrefix(s.env(), envPrefix))
 		if text, ok := env[s.env()]; ok {
@@ -147,7 +175,7 @@ func (l *loader) settle(s setting, flag, variable, file, also given) {
 		}
 		chosen = cmp.Or(chosen, also)
 	}
-	chosen = cmp.Or(chosen, given{s.name, s.fallback})
+	chosen = cmp.Or(chosen, given{s.name, s.fallback}) // where is the bare name: nobody gave it
 	l.origin[s.name] = chosen
 	if chosen.text == "" && s.fallback == "" {
 		return
@@ -242,7 +270,14 @@ func readSmall(path string) ([]byte, error) {
 		if path, ok := errors.AsType[*fs.PathError](err); ok {
 			err = path.Err
 		}
-		return nil, fmt.Errorf("read %s: %w", shown, err)
+		remedy := ""
+		switch {
+		case errors.Is(err, fs.ErrNotExist):
+			remedy = ": create it, or correct the path"
+		case errors.Is(err, fs.ErrPermission):
+			remedy = ": let the user that runs this read it"
+		}
+		return nil, fmt.Errorf("read %s: %w%s", shown, err, remedy)
 	}
 	return content, nil
 }

@@ -11,6 +11,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"signup-sheet/internal/certificates"
 )
 
 const testURL = "https://hooks.example.com/sheet"
@@ -28,7 +30,7 @@ func write(t *testing.T, content string) string {
 // problemsOf gives everything that load finds wrong.
 func problemsOf(t *testing.T, args []string, env map[string]string) []string {
 	t.Helper()
-	_, err := load(args, env)
+	_, err := load("run", args, env)
 	if err == nil {
 		return nil
 	}
@@ -40,7 +42,7 @@ func problemsOf(t *testing.T, args []string, env map[string]string) []string {
 }
 
 func TestDefaultsAreTheDocumentedOnes(t *testing.T) {
-	got, err := load(nil, map[string]string{"SHEETS_WEBHOOK_URL": testURL})
+	got, err := load("run", nil, map[string]string{"SHEETS_WEBHOOK_URL": testURL})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -48,6 +50,7 @@ func TestDefaultsAreTheDocumentedOnes(t *testing.T) {
 		Kafka: kafkaConfig{
 			Brokers: []string{"localhost:9092"}, Topic: "user.signup", Group: "signup-sheet",
 			SessionTimeout: 10 * time.Second, HeartbeatInterval: time.Second,
+			SASL: saslConfig{Mechanism: "none"},
 		},
 		Consumer: consumerConfig{
 			Window: 4096, WindowBytes: 32 << 20, Order: "key", CommitInterval: time.Second,
@@ -88,7 +91,7 @@ func TestFlagBeatsEnvironmentBeatsFileBeatsDefault(t *testing.T) {
 		{"the last flag", []string{"--config", file, "--kafka.topic", "flag", "--kafka.topic=last"}, nil, "last"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			got, err := load(c.args, c.env)
+			got, err := load("run", c.args, c.env)
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -99,34 +102,46 @@ func TestFlagBeatsEnvironmentBeatsFileBeatsDefault(t *testing.T) {
 	}
 }
 
-// samples has a text that differs from the default for every setting.
+// samples has a text that differs from the default for every setting, but for those that exclude another one.
 func samples(t *testing.T) map[string]string {
 	t.Helper()
+	authority := certificates.NewAuthority(t)
+	pair, dir := authority.Issue(t, "signup"), t.TempDir()
 	return map[string]string{
-		"kafka.brokers":            "kafka-1:9092,kafka-2:9092",
-		"kafka.topic":              "events",
-		"kafka.group":              "sheet-2",
-		"kafka.session_timeout":    "30s",
-		"kafka.heartbeat_interval": "3s",
-		"consumer.window":          "17",
-		"consumer.window_bytes":    "64MiB",
-		"consumer.order":           "none",
-		"consumer.commit_interval": "2s",
-		"consumer.drain_timeout":   "21s",
-		"consumer.start":           "latest",
-		"dead_letter.topic":        "dead",
-		"sink.url":                 testURL,
-		"sink.concurrency":         "128",
-		"sink.timeout":             "6s",
-		"agify.enabled":            "false",
-		"agify.url":                "http://localhost:7",
-		"agify.timeout":            "4s",
-		"agify.cache_size":         "9",
-		"agify.api_key_file":       write(t, "key\n"),
-		"event.max_bytes":          "2MiB",
-		"admin.listen":             "127.0.0.1:0",
-		"log.level":                "debug",
-		"log.format":               "json",
+		"kafka.brokers":                 "kafka-1:9092,kafka-2:9092",
+		"kafka.topic":                   "events",
+		"kafka.group":                   "sheet-2",
+		"kafka.session_timeout":         "30s",
+		"kafka.heartbeat_interval":      "3s",
+		"kafka.tls.enabled":             "true",
+		"kafka.tls.ca_file":             certificates.Write(t, dir, "ca.crt", authority.PEM),
+		"kafka.tls.certificate_file":    certificates.Write(t, dir, "tls.crt", pair.Certificate),
+		"kafka.tls.key_file":            certificates.Write(t, dir, "tls.key", pair.Key),
+		"kafka.sasl.mechanism":          "oauthbearer",
+		"kafka.sasl.token_url":          "https://id.example.com/token",
+		"kafka.sasl.client_id":          "signup",
+		"kafka.sasl.client_secret_file": write(t, "secret\n"),
+		"kafka.sasl.scopes":             "kafka,events",
+		"consumer.window":               "17",
+		"consumer.window_bytes":         "64MiB",
+		"consumer.order":                "none",
+		"consumer.commit_interval":      "2s",
+		"consumer.drain_timeout":        "21s",
+		"consumer.start":                "latest",
+		"dead_letter.topic":             "dead",
+		"dead_letter.create":            "true",
+		"sink.url":                      testURL,
+		"sink.concurrency":              "128",
+		"sink.timeout":                  "6s",
+		"agify.enabled":                 "false",
+		"agify.url":                     "http://localhost:7",
+		"agify.timeout":                 "4s",
+		"agify.cache_size":              "9",
+		"agify.api_key_file":            write(t, "key\n"),
+		"event.max_bytes":               "2MiB",
+		"admin.listen":                  "127.0.0.1:0",
+		"log.level":                     "debug",
+		"log.format":                    "json",
 	}
 }
 
@@ -136,33 +151,38 @@ func TestEverySettingHasFlagVariableAndKey(t *testing.T) {
 	env := map[string]string{}
 	var file strings.Builder
 	var c config
-	group := ""
-	for _, s := range declare(&c) {
+	var levels []string // of the file, as the last key has them
+	without := []string{"config", "sink.url_file", "kafka.sasl.username", "kafka.sasl.password_file", "kafka.sasl.token_file"}
+	for _, s := range settingsOf("run", &c) {
 		text, ok := texts[s.name]
 		if !ok {
-			if s.name != "config" && s.name != "sink.url_file" {
+			if !slices.Contains(without, s.name) {
 				t.Fatalf("no sample for %s", s.name)
 			}
 			continue
 		}
 		args = append(args, s.flag()+"="+text)
 		env[s.env()] = text
-		if s.group() != group {
-			group = s.group()
-			fmt.Fprintf(&file, "%s:\n", group)
+		parts := strings.Split(s.name, ".")
+		key := len(parts) - 1
+		for i, level := range parts[:key] {
+			if len(levels) <= i || levels[i] != level {
+				fmt.Fprintf(&file, "%s%s:\n", strings.Repeat("  ", i), level)
+			}
 		}
-		fmt.Fprintf(&file, "  %s: %s\n", strings.TrimPrefix(s.name, group+"."), text)
+		fmt.Fprintf(&file, "%s%s: %s\n", strings.Repeat("  ", key), parts[key], text)
+		levels = parts[:key]
 	}
 
-	byFlag, err := load(args, nil)
+	byFlag, err := load("run", args, nil)
 	if err != nil {
 		t.Fatal(err)
 	}
-	byEnv, err := load(nil, env)
+	byEnv, err := load("run", nil, env)
 	if err != nil {
 		t.Fatal(err)
 	}
-	byFile, err := load([]string{"--config", write(t, file.String())}, nil)
+	byFile, err := load("run", []string{"--config", write(t, file.String())}, nil)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -170,7 +190,7 @@ func TestEverySettingHasFlagVariableAndKey(t *testing.T) {
 	if !reflect.DeepEqual(byFlag, byEnv) || !reflect.DeepEqual(byFlag, byFile) {
 		t.Errorf("flags       %+v\nenvironment %+v\nfile        %+v", byFlag, byEnv, byFile)
 	}
-	defaults, err := load([]string{"--sink.url", testURL}, nil)
+	defaults, err := load("run", []string{"--sink.url", testURL}, nil)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -198,7 +218,7 @@ func TestDerivedDefaultsFollowTheirSettings(t *testing.T) {
 		{[]string{"--consumer.drain_timeout", "0s", "--dead_letter.topic="}, "events.dlq", 13 * time.Second},
 		{[]string{"--consumer.drain_timeout", "40s", "--dead_letter.topic", "dead"}, "dead", 40 * time.Second},
 	} {
-		got, err := load(slices.Concat(base, c.args), nil)
+		got, err := load("run", slices.Concat(base, c.args), nil)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -321,7 +341,7 @@ func TestSinkURLHasOneSource(t *testing.T) {
 		{"none", nil, nil, "sink.url is required: give it by --sink.url, SIGNUP_SHEET_SINK_URL, SHEETS_WEBHOOK_URL, sink.url in the file, or sink.url_file"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			got, err := load(c.args, c.env)
+			got, err := load("run", c.args, c.env)
 			switch {
 			case err == nil && c.want == "":
 				if got.Sink.URL != testURL {
@@ -398,7 +418,7 @@ func TestFilesThatAreTooLargeAreNotRead(t *testing.T) {
 func TestNamesAreUniqueAndFollowOnePattern(t *testing.T) {
 	var c config
 	seen := map[string]bool{}
-	for _, s := range declare(&c) {
+	for _, s := range settingsOf("run", &c) {
 		for _, name := range []string{s.flag(), s.env()} {
 			if seen[name] {
 				t.Errorf("%s names two settings", name)
@@ -412,7 +432,7 @@ func TestNamesAreUniqueAndFollowOnePattern(t *testing.T) {
 }
 
 func TestAnEmptyAdminAddressMeansNoServer(t *testing.T) {
-	c, err := load([]string{"--sink.url", testURL}, map[string]string{"SIGNUP_SHEET_ADMIN_LISTEN": ""})
+	c, err := load("run", []string{"--sink.url", testURL}, map[string]string{"SIGNUP_SHEET_ADMIN_LISTEN": ""})
 	if err != nil || c.Admin.Listen != "" {
 		t.Errorf("listen %q, %v", c.Admin.Listen, err)
 	}

@@ -57,15 +57,22 @@ func environment(environ []string) map[string]string {
 
 // command is a word after the program's name.
 type command struct {
-	help string
-	run  func(ctx context.Context, args []string, env map[string]string, stdout, stderr io.Writer) (exitCode int)
+	about      string // what it does, in a few words
+	help       string
+	configured bool     // it takes the settings as flags
+	arguments  []string // words that may follow it
+	run        func(ctx context.Context, args []string, env map[string]string, stdout, stderr io.Writer) (exitCode int)
 }
 
 func commands() map[string]command {
 	return map[string]command{
-		"run":     {help: runHelp(), run: runCommand},
-		"version": {help: versionHelp, run: versionCommand},
-		"help":    {help: programHelp, run: helpCommand},
+		"run":        {about: "deliver signups until stopped", help: runHelp(), configured: true, run: runCommand},
+		"replay":     {about: "deliver a time range of them again", help: replayHelp(), configured: true, run: replayCommand},
+		"check":      {about: "find mistakes before a start does", help: checkHelp(), configured: true, run: checkCommand},
+		"config":     {about: "the settings in effect, and where each comes from", help: configHelp, configured: true, run: configCommand},
+		"completion": {about: "the script that completes commands and flags in a shell", help: completionHelp, arguments: shells(), run: completionCommand},
+		"version":    {about: "what this binary was built from", help: versionHelp, run: versionCommand},
+		"help":       {about: "this text, or that of a command", help: programHelp, run: helpCommand},
 	}
 }
 
@@ -97,7 +104,7 @@ func run(ctx context.Context, args []string, env map[string]string, stdout, stde
 }
 
 func runCommand(ctx context.Context, args []string, env map[string]string, stdout, stderr io.Writer) int {
-	cfg, err := load(args, env)
+	cfg, err := load("run", args, env)
 	if err != nil {
 		return fail(stderr, err)
 	}

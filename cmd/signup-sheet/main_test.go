@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"context"
 	"errors"
-	"flag"
 	"fmt"
 	"io/fs"
 	"net"
@@ -13,12 +12,12 @@ import (
 	"strings"
 	"syscall"
 	"testing"
+	"unicode/utf8"
 
 	"signup-sheet/consumer"
 )
 
-var update = flag.Bool("update", false, "rewrite the golden files") //nolint:gochecknoglobals // where the testing package looks for flags
-
+// With UPDATE=1 in the environment it writes the files.
 func TestHelpMatchesItsGoldenFileAndFits80Columns(t *testing.T) {
 	for name := range commands() {
 		t.Run(name, func(t *testing.T) {
@@ -33,7 +32,7 @@ func TestHelpMatchesItsGoldenFileAndFits80Columns(t *testing.T) {
 				t.Errorf("--help and help differ, or wrote to stderr: %s", stderr.String())
 			}
 			golden := filepath.Join("testdata", name+".help.txt")
-			if *update {
+			if os.Getenv("UPDATE") == "1" {
 				if err := os.WriteFile(golden, byFlag.Bytes(), 0o600); err != nil {
 					t.Fatal(err)
 				}
@@ -43,14 +42,26 @@ func TestHelpMatchesItsGoldenFileAndFits80Columns(t *testing.T) {
 				t.Fatal(err)
 			}
 			if byFlag.String() != string(want) {
-				t.Errorf("differs from %s; if that is right: go test -update\n%s", golden, byFlag.String())
+				t.Errorf("differs from %s; if that is right: UPDATE=1 go test -run Golden ./cmd/signup-sheet\n%s", golden, byFlag.String())
 			}
 			for i, line := range strings.Split(byFlag.String(), "\n") {
-				if len(line) > helpWidth {
-					t.Errorf("line %d has %d columns: %s", i+1, len(line), line)
+				if columns := utf8.RuneCountInString(line); columns > helpWidth {
+					t.Errorf("line %d has %d columns: %s", i+1, columns, line)
 				}
 			}
 		})
+	}
+}
+
+// A command that nobody is told of is no command.
+func TestProgramHelpNamesEveryCommand(t *testing.T) {
+	for name, c := range commands() {
+		if !strings.Contains(programHelp, "\n  "+name+" ") {
+			t.Errorf("the program's help does not name %s", name)
+		}
+		if c.about == "" || !strings.Contains(c.help, "Usage:\n") || !strings.Contains(c.help, "\nExample") {
+			t.Errorf("%s: want a few words about it, and a help page with usage and examples", name)
+		}
 	}
 }
 
@@ -79,6 +90,14 @@ func TestExitCodes(t *testing.T) {
 		{"version with an argument", []string{"version", "x"}, 2, "", "see: signup-sheet version --help"},
 		{"wrong flag", []string{"run", "--sink.url", testURL, "--kafka.topik", "x"}, 2, "", "signup-sheet: --kafka.topik: no such flag: did you mean --kafka.topic?\nsee: signup-sheet run --help\n"},
 		{"wrong configuration", []string{"run"}, 2, "", "sink.url is required"},
+		{"wrong configuration to check", []string{"check", "--online"}, 2, "", "sink.url is required"},
+		{"wrong configuration to show", []string{"config"}, 2, "", "sink.url is required"},
+		{"a flag of another command", []string{"run", "--sink.url", testURL, "--online"}, 2, "", "--online: no such flag: only signup-sheet check has it\nsee: signup-sheet run --help\n"},
+		{"check", []string{"check", "--sink.url", testURL}, 0, "configuration is fine\n", ""},
+		{"config", []string{"config", "--sink.url", testURL}, 0, "topic: user.signup  # default\n", ""},
+		{"completion", []string{"completion", "bash"}, 0, "complete -F", ""},
+		{"completion for no shell", []string{"completion"}, 2, "", "want one shell: bash, fish, zsh\nsee: signup-sheet completion --help\n"},
+		{"completion for another shell", []string{"completion", "ksh"}, 2, "", "want one shell: bash, fish, zsh"},
 		{"address in use", []string{"run", "--sink.url", testURL, "--log.format", "json", "--admin.listen", taken.Addr().String()}, 1, "", `"err":"admin.listen: `},
 	} {
 		t.Run(c.name, func(t *testing.T) {

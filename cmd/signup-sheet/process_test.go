@@ -79,18 +79,29 @@ type process struct {
 // start runs the program with a webhook and more flags. It is killed when the test ends, if it still runs then.
 func (s *stage) start(t *testing.T, webhook string, flags ...string) *process {
 	t.Helper()
-	return start(t, webhook, append([]string{
+	return s.command(t, "run", webhook, flags...)
+}
+
+// command is start for another command than run.
+func (s *stage) command(t *testing.T, command, webhook string, flags ...string) *process {
+	t.Helper()
+	return startCommand(t, command, webhook, append([]string{
 		"--kafka.brokers", strings.Join(s.Addrs(), ","), "--kafka.topic", s.topic, "--kafka.group", s.group,
 	}, flags...)...)
 }
 
 func start(t *testing.T, webhook string, flags ...string) *process {
 	t.Helper()
+	return startCommand(t, "run", webhook, flags...)
+}
+
+func startCommand(t *testing.T, command, webhook string, flags ...string) *process {
+	t.Helper()
 	program, err := os.Executable()
 	if err != nil {
 		t.Fatal(err)
 	}
-	args := append([]string{"run", "--admin.listen", "127.0.0.1:0", "--log.level", "debug", "--log.format", "json", "--agify.enabled=false"}, flags...)
+	args := append([]string{command, "--admin.listen", "127.0.0.1:0", "--log.level", "debug", "--log.format", "json", "--agify.enabled=false"}, flags...)
 	p := &process{cmd: exec.CommandContext(t.Context(), program, args...), started: time.Now(), ended: make(chan struct{})}
 	for _, variable := range os.Environ() {
 		name, _, _ := strings.Cut(strings.ToUpper(variable), "=")

@@ -12,6 +12,7 @@ const drainMargin = 2 * time.Second
 func (l *loader) deriveDefaults(c *config) {
 	if c.DeadLetter.Topic == "" && !l.broken["kafka.topic"] {
 		c.DeadLetter.Topic = c.Kafka.Topic + ".dlq"
+		l.origin["dead_letter.topic"] = given{"dead_letter.topic", c.DeadLetter.Topic}
 		if topicName(c.DeadLetter.Topic) != nil {
 			l.problem("dead_letter.topic: the default, %s + .dlq, is longer than Kafka allows: set it", l.origin["kafka.topic"].where)
 		}
@@ -21,6 +22,7 @@ func (l *loader) deriveDefaults(c *config) {
 		if c.Agify.Enabled {
 			c.Consumer.DrainTimeout += c.Agify.Timeout
 		}
+		l.origin["consumer.drain_timeout"] = given{"consumer.drain_timeout", short(c.Consumer.DrainTimeout)}
 	}
 }
 
@@ -38,9 +40,14 @@ func (l *loader) judge(c *config) {
 	l.require(c.Consumer.WindowBytes >= c.Event.MaxBytes,
 		"%s must be at least %s, or the largest signup does not fit: raise the first or lower the second",
 		"consumer.window_bytes", "event.max_bytes")
+	if l.command == "replay" {
+		l.judgeReplay(c.Replay)
+	}
 	l.require(c.DeadLetter.Topic != c.Kafka.Topic,
 		"%s and %s must be two topics, or dead letters come back as signups: change one",
 		"dead_letter.topic", "kafka.topic")
+	l.judgeTLS(c.Kafka.TLS)
+	l.judgeSASL(c.Kafka.SASL)
 }
 
 // require adds a problem unless ok. The two %s of format are the settings, as written, with their values. A setting that could not be

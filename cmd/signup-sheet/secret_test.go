@@ -71,7 +71,7 @@ func TestSecretsAreNeverShown(t *testing.T) {
 	}
 
 	t.Run("the configuration printed in any way", func(t *testing.T) {
-		c, err := load([]string{"--sink.url", url, "--agify.api_key_file", write(t, marker)}, nil)
+		c, err := load("run", []string{"--sink.url", url, "--agify.api_key_file", write(t, marker)}, nil)
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -3,6 +3,7 @@ package main
 import (
 	"fmt"
 	"log/slog"
+	"slices"
 	"strings"
 	"time"
 )
@@ -13,6 +14,7 @@ const envPrefix = "SIGNUP_SHEET_"
 // config is what the program runs with: every setting, parsed, checked and with its derived default filled in.
 type config struct {
 	File       string // the YAML file that was read, empty for none
+	Online     bool   // check only: try brokers and endpoints too
 	Kafka      kafkaConfig
 	Consumer   consumerConfig
 	DeadLetter deadLetterConfig
@@ -21,6 +23,7 @@ type config struct {
 	Event      eventConfig
 	Admin      adminConfig
 	Log        logConfig
+	Replay     replayConfig // replay only
 }
 
 type kafkaConfig struct {
@@ -29,6 +32,28 @@ type kafkaConfig struct {
 	Group             string
 	SessionTimeout    time.Duration
 	HeartbeatInterval time.Duration
+	TLS               tlsConfig
+	SASL              saslConfig
+}
+
+// tlsConfig names PEM files, which are read when they are used.
+type tlsConfig struct {
+	Enabled         bool
+	CAFile          string // empty: the system's authorities
+	CertificateFile string
+	KeyFile         string
+}
+
+// saslConfig names files with secrets, which are read when they are used.
+type saslConfig struct {
+	Mechanism        string // none, plain, scram-sha-256, scram-sha-512 or oauthbearer
+	Username         string
+	PasswordFile     string
+	TokenFile        string
+	TokenURL         string
+	ClientID         string
+	ClientSecretFile string
+	Scopes           []string
 }
 
 type consumerConfig struct {
@@ -44,7 +69,8 @@ type consumerConfig struct {
 func (c consumerConfig) rebalanceTimeout() time.Duration { return c.DrainTimeout + 10*time.Second }
 
 type deadLetterConfig struct {
-	Topic string
+	Topic  string
+	Create bool
 }
 
 type sinkConfig struct {
@@ -87,6 +113,7 @@ type setting struct {
 	secret   bool   // the value is shown to nobody
 	also     string // another environment variable that gives this setting
 	fileless bool   // not a key of the YAML file
+	only     string // the command that alone has it, as a flag and nothing else; empty: every command that takes settings
 }
 
 // flag is the setting's name on the command line.
@@ -99,16 +126,28 @@ func (s setting) env() string {
 
 // group is the part of the name before the first dot, and the heading in the help.
 func (s setting) group() string {
+	if s.only != "" {
+		return s.only
+	}
 	group, _, _ := strings.Cut(s.name, ".")
 	return group
 }
 
+// settingsOf lists what a command can be told, in the order of the help. Setting a value writes into c.
+func settingsOf(command string, c *config) []setting {
+	return slices.DeleteFunc(declare(c), func(s setting) bool { return s.only != "" && s.only != command })
+}
+
 // declare lists every setting in the order of the help. Setting a value writes into c.
 func declare(c *config) []setting {
-	return []setting{
+	return append(replaySettings(&c.Replay), []setting{
 		{
 			name: "config", value: text(&c.File, "file", anything), fileless: true,
 			help: "YAML file with settings, the dots of their names as levels: the key topic below kafka is kafka.topic",
+		},
+		{
+			name: "online", value: toggle(&c.Online), fallback: "false", only: "check",
+			help: "try brokers, topics, permissions and endpoints too, without sending a row",
 		},
 
 		{
@@ -130,6 +169,55 @@ func declare(c *config) []setting {
 		{
 			name: "kafka.heartbeat_interval", value: duration(&c.Kafka.HeartbeatInterval, 50*time.Millisecond, 10*time.Minute), fallback: "1s",
 			help: "time between heartbeats, and how soon a rebalance is noticed; at most a third of kafka.session_timeout",
+		},
+		{
+			name: "kafka.tls.enabled", value: toggle(&c.Kafka.TLS.Enabled), fallback: "false",
+			help: "encrypt connections to brokers. The files below are read anew for each connection, so they may be replaced at any time",
+		},
+		{
+			name: "kafka.tls.ca_file", value: text(&c.Kafka.TLS.CAFile, "file", anything), derived: "the system's authorities",
+			help: "PEM file with the authorities that sign the brokers' certificates",
+		},
+		{
+			name: "kafka.tls.certificate_file", value: text(&c.Kafka.TLS.CertificateFile, "file", anything),
+			help: "PEM file with the certificate that brokers know us by (mutual TLS), and its chain",
+		},
+		{
+			name: "kafka.tls.key_file", value: text(&c.Kafka.TLS.KeyFile, "file", anything),
+			help: "PEM file with the key of kafka.tls.certificate_file, without a passphrase",
+		},
+		{
+			name:  "kafka.sasl.mechanism",
+			value: choice(&c.Kafka.SASL.Mechanism, "none", "plain", "scram-sha-256", "scram-sha-512", "oauthbearer"), fallback: "none",
+			help: "how to log in to brokers. The files below are read anew at each login, so they may be replaced at any time",
+		},
+		{
+			name: "kafka.sasl.username", value: text(&c.Kafka.SASL.Username, "name", nonEmpty),
+			help: "user, for plain and scram",
+		},
+		{
+			name: "kafka.sasl.password_file", value: text(&c.Kafka.SASL.PasswordFile, "file", anything),
+			help: "file that holds the user's password, for plain and scram",
+		},
+		{
+			name: "kafka.sasl.token_file", value: text(&c.Kafka.SASL.TokenFile, "file", anything),
+			help: "file that holds the token, for oauthbearer; somebody else keeps it fresh",
+		},
+		{
+			name: "kafka.sasl.token_url", value: text(&c.Kafka.SASL.TokenURL, "URL", webURL),
+			help: "where to ask for tokens by OAuth client credentials, for oauthbearer, instead of kafka.sasl.token_file",
+		},
+		{
+			name: "kafka.sasl.client_id", value: text(&c.Kafka.SASL.ClientID, "name", nonEmpty),
+			help: "client, for kafka.sasl.token_url",
+		},
+		{
+			name: "kafka.sasl.client_secret_file", value: text(&c.Kafka.SASL.ClientSecretFile, "file", anything),
+			help: "file that holds the client's secret, for kafka.sasl.token_url",
+		},
+		{
+			name: "kafka.sasl.scopes", value: list(&c.Kafka.SASL.Scopes, nonEmpty),
+			help: "scopes to ask for, for kafka.sasl.token_url",
 		},
 
 		{
@@ -161,6 +249,10 @@ func declare(c *config) []setting {
 		{
 			name: "dead_letter.topic", value: text(&c.DeadLetter.Topic, "topic", topicName), derived: "kafka.topic + .dlq",
 			help: "topic for records that can never be delivered",
+		},
+		{
+			name: "dead_letter.create", value: toggle(&c.DeadLetter.Create), fallback: "false",
+			help: "create the topic at the start if it does not exist: partitions as kafka.topic, replicas as the brokers' default",
 		},
 
 		{
@@ -220,7 +312,7 @@ func declare(c *config) []setting {
 			name: "log.format", value: choice(&c.Log.Format, "auto", "json", "text"), fallback: "auto",
 			help: "auto: text on a terminal, JSON elsewhere",
 		},
-	}
+	}...)
 }
 
 // secret is a text that no verb, log or encoder shows. Only string(s) gives it.

@@ -25,6 +25,8 @@ type value struct {
 	words bool
 	// toggle: the flag alone means true.
 	toggle bool
+	// choices are all texts that set takes, if they are few.
+	choices []string
 }
 
 // text is a text that check accepts.
@@ -53,7 +55,7 @@ func list(to *[]string, check func(string) error) value {
 // choice is one of words.
 func choice(to *string, words ...string) value {
 	or := strings.Join(words[:len(words)-1], ", ") + " or " + words[len(words)-1]
-	return value{unit: or, words: true, set: func(text string) error {
+	return value{unit: or, words: true, choices: words, set: func(text string) error {
 		if !slices.Contains(words, text) {
 			return errors.New("want " + or)
 		}
@@ -76,7 +78,7 @@ func logLevel(to *slog.Level) value {
 }
 
 func toggle(to *bool) value {
-	return value{unit: "true or false", toggle: true, set: func(text string) error {
+	return value{unit: "true or false", toggle: true, choices: []string{"true", "false"}, set: func(text string) error {
 		if text != "true" && text != "false" {
 			return errors.New("want true or false")
 		}

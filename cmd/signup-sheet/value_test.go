@@ -67,7 +67,7 @@ func FuzzSize(f *testing.F) {
 
 func TestNearestFindsTyposButNoStrangers(t *testing.T) {
 	var c config
-	l := loader{settings: declare(&c)}
+	l := loader{settings: settingsOf("run", &c)}
 	for name, want := range map[string]string{
 		"kafka.broker": "kafka.brokers", "kafak.topic": "kafka.topic", "brokers": "kafka.brokers", "sink.ulr": "sink.url",
 		"Kafka.SessionTimeout": "kafka.session_timeout", "deadletter.topic": "dead_letter.topic", "postgres.dsn": "", "x": "", "": "",

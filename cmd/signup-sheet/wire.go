@@ -16,6 +16,30 @@ import (
 
 // runConsumer builds the program from its parts and runs it until ctx ends. The admin server starts first and stops last.
 func runConsumer(ctx context.Context, cfg config, log *slog.Logger, _ io.Writer) error {
+	p, err := assemble(cfg, log)
+	if err != nil {
+		return err
+	}
+	defer p.close()
+	admin, err := p.startAdmin(ctx, cfg, log)
+	if err != nil {
+		return err
+	}
+	defer admin.stop()
+	return p.consumer.Run(ctx)
+}
+
+// parts are what the program is made of.
+type parts struct {
+	build    build
+	registry *prometheus.Registry
+	group    string
+	consumer *consumer.Consumer
+	close    func() // when the consumer has ended
+}
+
+// assemble builds the consumer that cfg asks for: for all signups, or for a replay.
+func assemble(cfg config, log *slog.Logger) (*parts, error) {
 	b := readBuild()
 	reg := prometheus.NewRegistry()
 	reg.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}), buildInfo(b))
@@ -23,14 +47,46 @@ func runConsumer(ctx context.Context, cfg config, log *slog.Logger, _ io.Writer)
 	userAgent := "signup-sheet/" + b.Version
 	ages, closeAges, err := newAges(cfg, userAgent, reg, log)
 	if err != nil {
-		return err
+		return nil, err
 	}
-	defer closeAges()
 
-	c, err := consumer.New(consumer.Config{
+	if cfg.Kafka.sendsSecretInClear() {
+		log.Warn("the login to the brokers is not encrypted: set kafka.tls.enabled unless the network encrypts", "mechanism", cfg.Kafka.SASL.Mechanism)
+	}
+	consuming := consumerOf(cfg, log)
+	consuming.Sink.UserAgent, consuming.Ages = userAgent, ages
+	if cfg.Replay.asked() {
+		cfg.Replay.apply(&consuming)
+	}
+	c, err := consumer.New(consuming, reg, log)
+	if err != nil {
+		closeAges()
+		return nil, err
+	}
+	return &parts{build: b, registry: reg, group: consuming.Group, consumer: c, close: closeAges}, nil
+}
+
+// startAdmin starts the admin server for the consumer.
+func (p *parts) startAdmin(ctx context.Context, cfg config, log *slog.Logger) (*admin, error) {
+	type status struct {
+		Build build `json:"build"`
+		consumer.Status
+	}
+	return startAdmin(ctx, cfg.Admin.Listen, health{
+		live:   p.consumer.Live,
+		ready:  p.consumer.Ready,
+		status: func() any { return status{p.build, p.consumer.Status()} },
+	}, p.registry, log)
+}
+
+// consumerOf is what a consumer is told of the configuration.
+func consumerOf(cfg config, log *slog.Logger) consumer.Config {
+	return consumer.Config{
 		Brokers: cfg.Kafka.Brokers,
 		Topic:   cfg.Kafka.Topic,
 		Group:   cfg.Kafka.Group,
+		TLS:     kafkaTLS(cfg.Kafka.TLS, log),
+		SASL:    kafkaSASL(cfg.Kafka.SASL),
 
 		SessionTimeout:    cfg.Kafka.SessionTimeout,
 		HeartbeatInterval: cfg.Kafka.HeartbeatInterval,
@@ -42,37 +98,17 @@ func runConsumer(ctx context.Context, cfg config, log *slog.Logger, _ io.Writer)
 		KeyOrder:    cfg.Consumer.Order == "key",
 		StartLatest: cfg.Consumer.Start == "latest",
 
-		DeadLetterTopic: cfg.DeadLetter.Topic,
-		Event:           signup.Limits{MaxBytes: cfg.Event.MaxBytes},
+		DeadLetterTopic:  cfg.DeadLetter.Topic,
+		CreateDeadLetter: cfg.DeadLetter.Create,
+		Event:            signup.Limits{MaxBytes: cfg.Event.MaxBytes},
 
 		Columns: sink.DefaultColumns(),
 		Sink: sink.Config{
 			URL:         string(cfg.Sink.URL),
 			Concurrency: cfg.Sink.Concurrency,
 			Timeout:     cfg.Sink.Timeout,
-			UserAgent:   userAgent,
 		},
-		Ages: ages,
-	}, reg, log)
-	if err != nil {
-		return err
 	}
-
-	type status struct {
-		Build build `json:"build"`
-		consumer.Status
-	}
-	admin, err := startAdmin(ctx, cfg.Admin.Listen, health{
-		live:   c.Live,
-		ready:  c.Ready,
-		status: func() any { return status{b, c.Status()} },
-	}, reg, log)
-	if err != nil {
-		return err
-	}
-	defer admin.stop()
-
-	return c.Run(ctx)
 }
 
 // newAges returns who guesses ages, nil for nobody, and what to do at the end.

@@ -29,12 +29,18 @@ type Apache struct {
 // Outside of "make test-kafka" (KAFKA_APACHE=1) the test is skipped.
 func StartApache(t testing.TB, n int, settings ...string) *Apache {
 	t.Helper()
+	return startApache(t, n, settings)
+}
+
+// startApache calls test/kafka/up with more flags.
+func startApache(t testing.TB, n int, settings []string, flags ...string) *Apache {
+	t.Helper()
 	if os.Getenv("KAFKA_APACHE") != "1" {
 		t.Skip("needs Apache Kafka: make test-kafka")
 	}
 	a := &Apache{scripts: scripts(t), state: t.TempDir(), n: n}
 	t.Cleanup(func() { a.down(t) })
-	args := []string{"-n", strconv.Itoa(n)}
+	args := append([]string{"-n", strconv.Itoa(n)}, flags...)
 	for _, s := range settings {
 		args = append(args, "-o", s)
 	}

@@ -13,6 +13,7 @@ import (
 	"fmt"
 	"net"
 	"os"
+	"slices"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -31,6 +32,7 @@ type Cluster struct {
 	addrs    []string
 	fake     *kfake.Cluster        // nil on Apache Kafka
 	network  *kfake.VirtualNetwork // nil on real networks
+	clients  []kgo.Opt             // for every client
 	client   *kgo.Client           // carries the requests of admin
 	admin    *kadm.Client
 	producer atomic.Pointer[kgo.Client]
@@ -46,6 +48,7 @@ type options struct {
 	network *kfake.VirtualNetwork
 	fake    bool
 	opts    []kfake.Opt
+	clients []kgo.Opt
 }
 
 // Brokers sets how many brokers kfake has, 1 by default. The brokers in KAFKA_BROKERS are as many as they are.
@@ -62,6 +65,11 @@ func VirtualNetwork() Option {
 // timeouts from 1 s, 6 partitions by default, no topic created by itself.
 func Fake(opts ...kfake.Opt) Option {
 	return func(o *options) { o.fake, o.opts = true, append(o.opts, opts...) }
+}
+
+// Clients are options for the cluster's own clients, for a kfake that wants TLS or a login.
+func Clients(opts ...kgo.Opt) Option {
+	return func(o *options) { o.clients = append(o.clients, opts...) }
 }
 
 // Start gives the test a cluster: the brokers in KAFKA_BROKERS (host:port, comma separated) if that is set, else kfake
@@ -92,7 +100,7 @@ func Start(t testing.TB, opts ...Option) *Cluster {
 		t.Fatalf("start kfake: %v", err)
 	}
 	t.Cleanup(fake.Close)
-	return connect(t, &Cluster{addrs: fake.ListenAddrs(), fake: fake, network: o.network}, o.brokers)
+	return connect(t, &Cluster{addrs: fake.ListenAddrs(), fake: fake, network: o.network, clients: o.clients}, o.brokers)
 }
 
 // connect opens the cluster's own client and waits until at least so many brokers are registered.
@@ -151,7 +159,7 @@ func (c *Cluster) Client(t testing.TB, opts ...kgo.Opt) *kgo.Client {
 	if c.network != nil {
 		base = append(base, kgo.Dialer(c.network.DialContext))
 	}
-	client, err := kgo.NewClient(append(base, opts...)...)
+	client, err := kgo.NewClient(slices.Concat(base, c.clients, opts)...)
 	if err != nil {
 		t.Fatalf("new franz-go client: %v", err)
 	}

@@ -152,3 +152,21 @@ func offsets(listed kadm.ListedOffsets, err error) (map[int32]int64, error) {
 	listed.Each(func(o kadm.ListedOffset) { found[o.Partition] = o.Offset })
 	return found, nil
 }
+
+// TopicConfig returns one setting of a topic.
+func (c *Cluster) TopicConfig(t testing.TB, topic, name string) string {
+	t.Helper()
+	configs, err := c.admin.DescribeTopicConfigs(t.Context(), topic)
+	if err != nil {
+		t.Fatalf("describe configuration of %s: %v", topic, err)
+	}
+	for _, config := range configs {
+		for _, entry := range config.Configs {
+			if entry.Key == name {
+				return entry.MaybeValue()
+			}
+		}
+	}
+	t.Fatalf("%s has no setting %s", topic, name)
+	return ""
+}

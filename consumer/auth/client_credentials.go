@@ -1,0 +1,94 @@
+package auth
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/http"
+	"net/url"
+	"regexp"
+	"sync"
+	"time"
+
+	"golang.org/x/oauth2"
+	"golang.org/x/oauth2/clientcredentials"
+)
+
+// ClientCredentials asks an authorization server for tokens by OAuth's client credentials (RFC 6749, section 4.4).
+type ClientCredentials struct {
+	TokenURL     string
+	ClientID     string
+	ClientSecret Secret
+	Scopes       []string
+}
+
+// tokenTimeout bounds one request for a token.
+const tokenTimeout = 10 * time.Second
+
+// Tokens returns a source of tokens. One is asked for when the last one has less than a fifth of its time left; the
+// client secret is read then.
+func (c ClientCredentials) Tokens() Secret {
+	s := &tokenSource{
+		secret: c.ClientSecret,
+		// One for all requests: it remembers in which way the server takes the secret.
+		config: &clientcredentials.Config{ClientID: c.ClientID, TokenURL: c.TokenURL, Scopes: c.Scopes},
+		client: &http.Client{
+			Timeout:       tokenTimeout,
+			CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
+			// A request an hour keeps no connection.
+			Transport: &http.Transport{Proxy: http.ProxyFromEnvironment, DisableKeepAlives: true, ForceAttemptHTTP2: true},
+		},
+	}
+	return s.token
+}
+
+type tokenSource struct {
+	secret Secret
+	client *http.Client
+
+	mu     sync.Mutex // held during a request: whoever comes then waits for its token
+	config *clientcredentials.Config
+	last   *oauth2.Token
+	renew  time.Time // when last is too old
+}
+
+func (s *tokenSource) token(ctx context.Context) (string, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if ctx.Err() != nil {
+		return "", context.Cause(ctx) // it was waited for too long
+	}
+	if s.last != nil && (s.last.Expiry.IsZero() || time.Now().Before(s.renew)) {
+		return s.last.AccessToken, nil
+	}
+	var err error
+	if s.config.ClientSecret, err = s.secret(ctx); err != nil {
+		return "", err
+	}
+	token, err := s.config.Token(context.WithValue(ctx, oauth2.HTTPClient, s.client))
+	if err != nil {
+		return "", fmt.Errorf("ask for a token: %w", withoutSecrets(err))
+	}
+	s.last = token
+	s.renew = time.Now().Add(time.Until(token.Expiry) * 4 / 5)
+	return token.AccessToken, nil
+}
+
+// codePattern is what an error code of an authorization server looks like (RFC 6749, section 5.2).
+var codePattern = regexp.MustCompile(`^[a-z_]{1,64}$`)
+
+// withoutSecrets leaves of an error what cannot hold a secret: a server may repeat anything in its answer, and a URL
+// may hold a key.
+func withoutSecrets(err error) error {
+	if refused, ok := errors.AsType[*oauth2.RetrieveError](err); ok && refused.Response != nil {
+		said := ""
+		if codePattern.MatchString(refused.ErrorCode) {
+			said = " (" + refused.ErrorCode + ")"
+		}
+		return fmt.Errorf("the authorization server answered %d%s", refused.Response.StatusCode, said)
+	}
+	if failed, ok := errors.AsType[*url.Error](err); ok {
+		return failed.Err
+	}
+	return errors.New("the authorization server's answer holds no token")
+}

@@ -1,0 +1,62 @@
+// Package credentials reads secrets and certificates from files at the moment they are used, so that a rotation needs
+// neither a watcher nor a restart. It does not know what they are for. Its errors name files, never what is in them.
+package credentials
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"strings"
+)
+
+// maxSize is how much of a file is read, in bytes.
+const maxSize = 1 << 20
+
+// Text is the path of a file that holds one line of text: a password, a token, a URL.
+type Text string
+
+// Read returns the line that is in the file now, without the line break at its end. No line, or more than one, is an
+// error: the file is being written, or is another one than was meant.
+func (t Text) Read() (string, error) {
+	content, err := read(string(t))
+	if err != nil {
+		return "", err
+	}
+	line := strings.TrimSuffix(strings.TrimSuffix(string(content), "\n"), "\r")
+	switch {
+	case line == "":
+		return "", fmt.Errorf("%s is empty", shown(string(t)))
+	case strings.ContainsAny(line, "\r\n\x00"):
+		return "", fmt.Errorf("%s holds more than one line of text", shown(string(t)))
+	}
+	return line, nil
+}
+
+// read returns what is in a small file.
+func read(path string) ([]byte, error) {
+	file, err := os.Open(path) //nolint:gosec // the operator names the file
+	if err == nil {
+		defer file.Close()
+		var content []byte
+		if content, err = io.ReadAll(io.LimitReader(file, maxSize+1)); err == nil {
+			if len(content) > maxSize {
+				return nil, fmt.Errorf("%s is larger than %d bytes", shown(path), maxSize)
+			}
+			return content, nil
+		}
+	}
+	if detail, ok := errors.AsType[*fs.PathError](err); ok {
+		err = detail.Err // the path is shown only if it is one
+	}
+	return nil, fmt.Errorf("read %s: %w", shown(path), err)
+}
+
+// shown is a path as errors show it: a text that is no path may be the secret itself, in the wrong place.
+func shown(path string) string {
+	if strings.Contains(path, "://") || !strings.Contains(path, "/") && len(path) > 64 {
+		return "the file"
+	}
+	return path
+}
