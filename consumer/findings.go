@@ -235,8 +235,8 @@ func remedied(err error) error {
 	if errors.Is(err, os.ErrDeadlineExceeded) {
 		return fmt.Errorf("%w: is it the port of a broker, and does it expect TLS or a login?", err)
 	}
-	if errors.Is(err, io.EOF) || errors.Is(err, syscall.ECONNRESET) {
-		return fmt.Errorf("%w: the broker closed the connection: does it expect TLS or a login?", err)
+	if errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) || errors.Is(err, syscall.ECONNRESET) {
+		return fmt.Errorf("%w: the broker closed the connection: does it expect TLS (kafka.tls.enabled) or a login (kafka.sasl.mechanism)?", err)
 	}
 	return err
 }
