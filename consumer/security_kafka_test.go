@@ -143,15 +143,18 @@ func TestASecuredApacheKafka(t *testing.T) {
 			want    []string
 		}{
 			"a wrong password": {
-				broker.SASLSSL, []func(*consumer.Config){encrypts(trust), logsIn(auth.Plain("signup", wrong))},
+				broker.SASLSSL,
+				[]func(*consumer.Config){encrypts(trust), logsIn(auth.Plain("signup", wrong))},
 				[]string{"SASL PLAIN: the broker refuses the login: ", "Invalid username or password", "check kafka.sasl.username and kafka.sasl.password_file"},
 			},
 			"a wrong password with SCRAM": {
-				broker.SASLPlaintext, []func(*consumer.Config){logsIn(auth.SCRAM512("signup", wrong))},
+				broker.SASLPlaintext,
+				[]func(*consumer.Config){logsIn(auth.SCRAM512("signup", wrong))},
 				[]string{"SASL SCRAM-SHA-512: the broker refuses the login: ", "invalid credentials", "check kafka.sasl.username and kafka.sasl.password_file"},
 			},
 			"an expired token": {
-				broker.SASLPlaintext, []func(*consumer.Config){logsIn(auth.OAuthBearer(expired))},
+				broker.SASLPlaintext,
+				[]func(*consumer.Config){logsIn(auth.OAuthBearer(expired))},
 				[]string{"SASL OAUTHBEARER: the broker refuses the login: ", "invalid_token", "check the token: kafka.sasl.token_file"},
 			},
 			"no login":                     {broker.SASLPlaintext, nil, []string{"the broker closed the connection", "kafka.sasl.mechanism"}},
