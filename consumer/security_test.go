@@ -397,6 +397,11 @@ func TestALoginWithoutAnAnswerIsGivenUp(t *testing.T) {
 		muted = false
 		mute.Unlock()
 		m.running(t, 1)
+		open := 0
+		w.set(func() { open = len(w.conns) })
+		if open > 10 {
+			t.Errorf("%d connections are open: those that were given up are not closed", open)
+		}
 		m.leave(t)
 	})
 }
