@@ -51,8 +51,8 @@ func tokenServer(t *testing.T, seconds int) (auth.Secret, *atomic.Int64) {
 	return auth.ClientCredentials{TokenURL: server.URL, ClientID: "signup", ClientSecret: newSecretFile(t, "client-secret").read}.Tokens(), &issued
 }
 
-// What only a real broker can show of secured connections. It is one test
-// because it is one broker.
+// Hazard 27: what only a real broker can show of secured connections, of the ends
+// of logins among it. It is one test because it is one broker.
 func TestASecuredApacheKafka(t *testing.T) {
 	const reauthenticate = "connections.max.reauth.ms=5000"
 	broker := kafkatest.StartSecured(t,
