@@ -51,8 +51,8 @@ func tokenServer(t *testing.T, seconds int) (auth.Secret, *atomic.Int64) {
 	return auth.ClientCredentials{TokenURL: server.URL, ClientID: "signup", ClientSecret: newSecretFile(t, "client-secret").read}.Tokens(), &issued
 }
 
-// What only a real broker can show of secured connections. It is one test
-// because it is one broker.
+// Hazard 27: what only a real broker can show of secured connections, of the ends
+// of logins among it. It is one test because it is one broker.
 func TestASecuredApacheKafka(t *testing.T) {
 	const reauthenticate = "connections.max.reauth.ms=5000"
 	broker := kafkatest.StartSecured(t,
@@ -143,21 +143,24 @@ func TestASecuredApacheKafka(t *testing.T) {
 			want    []string
 		}{
 			"a wrong password": {
-				broker.SASLSSL, []func(*consumer.Config){encrypts(trust), logsIn(auth.Plain("signup", wrong))},
+				broker.SASLSSL,
+				[]func(*consumer.Config){encrypts(trust), logsIn(auth.Plain("signup", wrong))},
 				[]string{"SASL PLAIN: the broker refuses the login: ", "Invalid username or password", "check kafka.sasl.username and kafka.sasl.password_file"},
 			},
 			"a wrong password with SCRAM": {
-				broker.SASLPlaintext, []func(*consumer.Config){logsIn(auth.SCRAM512("signup", wrong))},
+				broker.SASLPlaintext,
+				[]func(*consumer.Config){logsIn(auth.SCRAM512("signup", wrong))},
 				[]string{"SASL SCRAM-SHA-512: the broker refuses the login: ", "invalid credentials", "check kafka.sasl.username and kafka.sasl.password_file"},
 			},
 			"an expired token": {
-				broker.SASLPlaintext, []func(*consumer.Config){logsIn(auth.OAuthBearer(expired))},
+				broker.SASLPlaintext,
+				[]func(*consumer.Config){logsIn(auth.OAuthBearer(expired))},
 				[]string{"SASL OAUTHBEARER: the broker refuses the login: ", "invalid_token", "check the token: kafka.sasl.token_file"},
 			},
 			"no login":                     {broker.SASLPlaintext, nil, []string{"the broker closed the connection", "kafka.sasl.mechanism"}},
 			"a login where there is none":  {broker.Addrs()[0], []func(*consumer.Config){logsIn(auth.Plain("signup", wrong))}, []string{"there is no SASL at this port"}},
-			"no TLS to a port with":        {broker.SSL, nil, []string{"kafka.tls.enabled"}},
-			"a login without TLS":          {broker.SASLSSL, []func(*consumer.Config){logsIn(auth.Plain("signup", wrong))}, []string{"kafka.tls.enabled"}},
+			"no TLS to a port with":        {broker.SSL, nil, []string{"the port speaks TLS: set kafka.tls.enabled"}},
+			"a login without TLS":          {broker.SASLSSL, []func(*consumer.Config){logsIn(auth.Plain("signup", wrong))}, []string{"the port speaks TLS: set kafka.tls.enabled"}},
 			"TLS to a port without":        {broker.SASLPlaintext, []func(*consumer.Config){encrypts(trust)}, []string{"does the port not speak TLS?"}},
 			"no certificate":               {broker.SSL, []func(*consumer.Config){encrypts(trust)}, []string{"set kafka.tls.certificate_file and kafka.tls.key_file"}},
 			"a stranger's certificate":     {broker.SSL, []func(*consumer.Config){encrypts(stranger)}, []string{"check kafka.tls.certificate_file"}},

@@ -280,7 +280,6 @@ func (m *member) expectTrouble(t *testing.T, want ...string) {
 type cord struct {
 	mu    sync.Mutex
 	conns []net.Conn
-	made  int
 }
 
 func (c *cord) on(cfg *consumer.Config) {
@@ -292,7 +291,6 @@ func (c *cord) on(cfg *consumer.Config) {
 		c.mu.Lock()
 		defer c.mu.Unlock()
 		c.conns = append(c.conns, conn)
-		c.made++
 		return conn, nil
 	}
 }
@@ -305,12 +303,6 @@ func (c *cord) cut() {
 		conn.Close()
 	}
 	c.conns = nil
-}
-
-func (c *cord) count() int {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	return c.made
 }
 
 // A password that is changed at the brokers first, and in the file some time
@@ -405,6 +397,11 @@ func TestALoginWithoutAnAnswerIsGivenUp(t *testing.T) {
 		muted = false
 		mute.Unlock()
 		m.running(t, 1)
+		open := 0
+		w.set(func() { open = len(w.conns) })
+		if open > 10 {
+			t.Errorf("%d connections are open: those that were given up are not closed", open)
+		}
 		m.leave(t)
 	})
 }

@@ -53,10 +53,10 @@ func read(path string) ([]byte, error) {
 	return nil, fmt.Errorf("read %s: %w", shown(path), err)
 }
 
-// shown is a path as errors show it: a text that is no path may be the secret itself, in the wrong place.
+// shown is a path as errors show it. What does not begin like one may be the secret itself, in the wrong place.
 func shown(path string) string {
-	if strings.Contains(path, "://") || !strings.Contains(path, "/") && len(path) > 64 {
-		return "the file"
+	if strings.HasPrefix(path, "/") || strings.HasPrefix(path, ".") {
+		return path
 	}
-	return path
+	return "the file"
 }

@@ -35,6 +35,7 @@ func TestATextThatCannotBeUsedIsAnErrorWithoutIt(t *testing.T) {
 		{"too large", "", strings.Repeat(marker, 200_000), " is larger than 1048576 bytes"},
 		{"missing", dir + "/missing", "", "read " + dir + "/missing: no such file or directory"},
 		{"a directory", dir, "", "read " + dir + ": is a directory"},
+		{"a password instead of its file", marker + "/x", "", "read the file: no such file or directory"},
 		{"a secret instead of its file", "https://example.com/" + marker, "", "read the file: no such file or directory"},
 	} {
 		t.Run(c.name, func(t *testing.T) {

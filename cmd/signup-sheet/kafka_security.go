@@ -23,8 +23,8 @@ const (
 	settingMechanism    = "kafka.sasl.mechanism"
 	settingUsername     = "kafka.sasl.username"
 	settingPassword     = "kafka.sasl.password_file" //nolint:gosec // a setting's name
-	settingToken        = "kafka.sasl.token_file"
-	settingTokenURL     = "kafka.sasl.token_url"
+	settingToken        = "kafka.sasl.token_file"    //nolint:gosec // a setting's name
+	settingTokenURL     = "kafka.sasl.token_url"     //nolint:gosec // a setting's name
 	settingClientID     = "kafka.sasl.client_id"
 	settingClientSecret = "kafka.sasl.client_secret_file" //nolint:gosec // a setting's name
 	settingScopes       = "kafka.sasl.scopes"

@@ -53,6 +53,9 @@ func TestSecretsAreNeverShown(t *testing.T) {
 		{"not YAML, a directive", yaml("%" + marker + " 1\n---\na: b"), nil},
 		{"a tag", yaml("sink:\n  url: !" + marker + " " + badURL), nil},
 		{"the file of the key", []string{"--sink.url", url, "--agify.api_key_file", badKeyFile}, nil},
+		{"the password as the name of its file", []string{"--sink.url", url, "--kafka.sasl.mechanism", "plain", "--kafka.sasl.username", "u", "--kafka.sasl.password_file", marker}, nil},
+		{"the file of the password", []string{"--sink.url", url, "--kafka.sasl.mechanism", "plain", "--kafka.sasl.username", "u", "--kafka.sasl.password_file", write(t, marker+"\n"+marker)}, nil},
+		{"the file of the TLS key", []string{"--sink.url", url, "--kafka.tls.enabled", "--kafka.tls.certificate_file", badKeyFile, "--kafka.tls.key_file", badKeyFile}, nil},
 		{"the command", []string{url}, nil},
 	} {
 		t.Run(c.name, func(t *testing.T) {
