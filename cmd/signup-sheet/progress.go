@@ -49,7 +49,7 @@ type bar struct {
 func newBar(out io.Writer) *bar {
 	return &bar{out: out, width: func() int {
 		if file, ok := out.(*os.File); ok {
-			if width, _, err := term.GetSize(int(file.Fd())); err == nil {
+			if width, _, err := term.GetSize(int(file.Fd())); err == nil && width > 0 { // some do not know it at first
 				return width
 			}
 		}
@@ -111,6 +111,9 @@ func (b *bar) follow(look func() (consumer.Progress, string), done <-chan struct
 
 // barLine is the bar's text, in ASCII.
 func barLine(p consumer.Progress, speed float64, left time.Duration, held string) string {
+	if p.Total == 0 {
+		return "replay: looking for the range"
+	}
 	const width = 20
 	full := percent(p) * width / 100
 	line := fmt.Sprintf("replay [%s%s] %3d%%  %d/%d offsets  %.0f/s", strings.Repeat("#", full), strings.Repeat("-", width-full), percent(p), p.Done, p.Total, speed)
