@@ -18,6 +18,7 @@ SEED     :=
 CELLS    :=
 PAIRS    := 5
 KUBECTL  := kubectl
+BIN      := bin
 # Only a whole benchmark is a report.
 REPORT   := $(if $(CELLS)$(filter-out 5,$(PAIRS)),,docs/benchmarks.md)
 # The packages whose tests ask for a Kafka cluster, and the tests to run in them against Apache Kafka.
@@ -39,7 +40,7 @@ demo: ## See it work, without Kafka or a sheet; ONCE=1000 publishes so many sign
 
 .PHONY: build
 build: ## The program, static, as bin/signup-sheet
-	CGO_ENABLED=0 go build -trimpath -ldflags '-s -w -X main.version=$(VERSION)' -o bin/signup-sheet ./cmd/signup-sheet
+	CGO_ENABLED=0 go build -trimpath -ldflags '-s -w -X main.version=$(VERSION)' -o $(BIN)/signup-sheet ./cmd/signup-sheet
 
 .PHONY: test
 test: ## All tests, on a Kafka in the test's process; RUN=regexp and PKG=./sink choose

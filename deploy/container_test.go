@@ -51,12 +51,13 @@ func build(t *testing.T, trusted []byte) image {
 	if os.Getuid() != 0 {
 		t.Skip("only root may run a program in a root of its own")
 	}
-	cmd := exec.CommandContext(t.Context(), "make", "build", "VERSION=test")
+	bin := t.TempDir()
+	cmd := exec.CommandContext(t.Context(), "make", "build", "VERSION=test", "BIN="+bin)
 	cmd.Dir = charttest.Root(t)
 	if out, err := cmd.CombinedOutput(); err != nil {
 		t.Fatalf("make build: %v\n%s", err, out)
 	}
-	program, err := os.ReadFile(filepath.Join(charttest.Root(t), "bin", "signup-sheet"))
+	program, err := os.ReadFile(filepath.Join(bin, "signup-sheet"))
 	if err != nil {
 		t.Fatal(err)
 	}
