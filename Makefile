@@ -17,6 +17,8 @@ SEEDS    := 20
 SEED     :=
 CELLS    :=
 PAIRS    := 5
+KUBECTL  := kubectl
+BIN      := bin
 # Only a whole benchmark is a report.
 REPORT   := $(if $(CELLS)$(filter-out 5,$(PAIRS)),,docs/benchmarks.md)
 # The packages whose tests ask for a Kafka cluster, and the tests to run in them against Apache Kafka.
@@ -26,6 +28,7 @@ KAFKA_PKG = $(shell go list -e -test -f '{{.ImportPath}} {{join .Deps " "}}' ./.
 # Tools have a go.mod of their own, so that they never change what the program is built from. They are built again when
 # their versions or Go's change.
 TOOLS := .tools/$(shell go env GOVERSION).stamp
+CHART_TOOLS := .tools/chart-$(shell go env GOVERSION).stamp
 
 .PHONY: help
 help: ## This list
@@ -37,7 +40,7 @@ demo: ## See it work, without Kafka or a sheet; ONCE=1000 publishes so many sign
 
 .PHONY: build
 build: ## The program, static, as bin/signup-sheet
-	CGO_ENABLED=0 go build -trimpath -ldflags '-s -w -X main.version=$(VERSION)' -o bin/signup-sheet ./cmd/signup-sheet
+	CGO_ENABLED=0 go build -trimpath -ldflags '-s -w -X main.version=$(VERSION)' -o $(BIN)/signup-sheet ./cmd/signup-sheet
 
 .PHONY: test
 test: ## All tests, on a Kafka in the test's process; RUN=regexp and PKG=./sink choose
@@ -80,6 +83,15 @@ allocs: ## That decoding, mapping and windows allocate no more than is stated be
 	@dirs=$$(grep -rlE --include='*_test.go' '^func TestAllocations' . | xargs -n 1 dirname | sort -u); \
 	go test -count=1 -v -benchtime 200ms -run '^TestAllocations' $$dirs
 
+.PHONY: chart-test
+chart-test: $(CHART_TOOLS) ## The Helm chart and the image's files, offline; with KUBECONFIG on that cluster too, in a namespace of its own
+	CHART_TEST_KUBECONFIG='$(KUBECONFIG)' CHART_TEST_KUBECTL='$(KUBECTL)' go test -count=1 -timeout 15m ./deploy/...
+	go test -count=1 -run Chart ./cmd/signup-sheet
+
+.PHONY: chart-schemas
+chart-schemas: ## Writes the schemas of Kubernetes that chart-test uses; downloads Kubernetes
+	go run ./internal/kubeschemas -o deploy/helm/testdata/schemas v1.32.0 v1.37.2
+
 .PHONY: bench
 bench: build ## The program beside a bare loop (half an hour): writes docs/benchmarks.md; CELLS=regexp and PAIRS=1 choose, and only print
 	go build -o bin/bench ./internal/bench
@@ -119,6 +131,7 @@ check: ## All that CI runs: quick checks first, Apache Kafka last
 	$(MAKE) --no-print-directory demo ONCE=1000
 	$(MAKE) --no-print-directory fuzz FUZZTIME=5s
 	$(MAKE) --no-print-directory allocs
+	$(MAKE) --no-print-directory chart-test KUBECONFIG=
 	$(MAKE) --no-print-directory test
 	$(MAKE) --no-print-directory chaos
 	$(MAKE) --no-print-directory test-kafka
@@ -130,4 +143,10 @@ clean: ## Removes what was built here
 $(TOOLS): tools/go.mod tools/go.sum
 	@echo "building golangci-lint and govulncheck (minutes, the first time)"
 	cd tools && GOFLAGS=-buildvcs=false GOBIN='$(CURDIR)/.tools/bin' go install tool
-	@rm -f .tools/*.stamp; touch $@
+	@rm -f .tools/go*.stamp; touch $@
+
+# In a module of their own: Helm brings half of Kubernetes along, and versions that linters would have to share.
+$(CHART_TOOLS): tools/chart/go.mod tools/chart/go.sum
+	@echo "building helm and kubeconform (minutes, the first time)"
+	cd tools/chart && CGO_ENABLED=0 GOFLAGS='-buildvcs=false -trimpath' GOBIN='$(CURDIR)/.tools/bin' go install -ldflags '-s -w' tool
+	@rm -f .tools/chart-*.stamp; touch $@
