@@ -16,6 +16,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/chromedp/cdproto/cdp"
 	"github.com/chromedp/cdproto/emulation"
 	"github.com/chromedp/cdproto/log"
 	"github.com/chromedp/cdproto/runtime"
@@ -48,10 +49,10 @@ func browse(t *testing.T, width, height int64) *visitor {
 	t.Cleanup(cancel)
 	ctx, cancel := chromedp.NewContext(allocator)
 	t.Cleanup(cancel)
-	ctx, cancel = context.WithTimeoutCause(ctx, 4*time.Minute, fmt.Errorf("four minutes were not enough"))
-	t.Cleanup(cancel)
 	v.ctx = ctx
-	chromedp.ListenTarget(ctx, v.listen)
+	if err := chromedp.Listen(ctx, v.listen); err != nil {
+		t.Fatalf("start %s: %v", browser, err)
+	}
 	v.do(chromedp.EmulateViewport(width, height), chromedp.Navigate(url))
 	return v
 }
@@ -113,9 +114,12 @@ func (v *visitor) listen(event any) {
 	defer v.mu.Unlock()
 	switch e := event.(type) {
 	case *runtime.EventExceptionThrown:
-		v.mistakes = append(v.mistakes, e.ExceptionDetails.Error())
+		v.mistakes = append(v.mistakes, e.ExceptionDetails.Text)
+		if e.ExceptionDetails.Exception != nil {
+			v.mistakes = append(v.mistakes, e.ExceptionDetails.Exception.Description)
+		}
 	case *runtime.EventConsoleAPICalled:
-		v.mistakes = append(v.mistakes, fmt.Sprintf("console.%s: %s", e.Type, e.Args[0].Value))
+		v.mistakes = append(v.mistakes, fmt.Sprintf("console.%s", e.Type))
 	case *log.EventEntryAdded:
 		// Trying to make a member come or go during a rebalance is answered 409, which a browser reports.
 		if !strings.Contains(e.Entry.Text, "409") {
@@ -130,17 +134,20 @@ func (v *visitor) complaints() []string {
 	return v.mistakes
 }
 
-func (v *visitor) do(actions ...chromedp.Action) {
+func (v *visitor) do(actions ...chromedp.Action[chromedp.Void]) {
 	v.t.Helper()
-	if err := chromedp.Run(v.ctx, actions...); err != nil {
+	if err := chromedp.Do(v.ctx, actions...); err != nil {
 		v.t.Fatal(err)
 	}
 }
 
 // find evaluates JavaScript.
-func find[T any](v *visitor, script string) (found T) {
+func find[T any](v *visitor, script string) T {
 	v.t.Helper()
-	v.do(chromedp.Evaluate(script, &found))
+	found, err := chromedp.Run(v.ctx, chromedp.Evaluate[T](script))
+	if err != nil {
+		v.t.Fatalf("%v: %s", err, script)
+	}
 	return found
 }
 
@@ -178,7 +185,7 @@ func numberOf(id string) string {
 
 func (v *visitor) click(selector string) {
 	v.t.Helper()
-	v.do(chromedp.Click(selector, chromedp.ByQuery))
+	v.do(chromedp.Click(chromedp.CSS(selector)))
 }
 
 // moods are conditions.
@@ -279,14 +286,14 @@ func TestBrowserShowsTheSheetAndEveryButtonWorks(t *testing.T) {
 // likeASpreadsheet selects cells, moves with the arrows, scrolls up and back to the newest row, and changes sheets.
 func (v *visitor) likeASpreadsheet() {
 	v.t.Helper()
-	v.do(chromedp.Evaluate(`document.querySelector("#sheet-signups tbody tr:nth-last-child(3) td:nth-of-type(3)").click()`, nil))
+	v.do(chromedp.Evaluate[chromedp.Void](`document.querySelector("#sheet-signups tbody tr:nth-last-child(3) td:nth-of-type(3)").click()`))
 	v.until("the cell is shown", `/^C[0-9]+$/.test(document.getElementById("reference").textContent) && document.getElementById("content").textContent.includes("@")`)
 	v.do(chromedp.KeyEvent(kb.ArrowRight))
 	v.until("the next cell is shown", `document.getElementById("reference").textContent.startsWith("D")`)
 	v.do(chromedp.KeyEvent(kb.ArrowUp))
 
 	v.until("the sheet can scroll", `document.getElementById("sheet-signups").scrollHeight > document.getElementById("sheet-signups").clientHeight + 300`)
-	v.do(chromedp.Evaluate(`document.getElementById("sheet-signups").scrollTop = 0`, nil))
+	v.do(chromedp.Evaluate[chromedp.Void](`document.getElementById("sheet-signups").scrollTop = 0`))
 	v.until("newer rows are offered", `!document.getElementById("newest").hidden && document.getElementById("newest").textContent.includes("new row")`)
 	if top := find[float64](v, `document.getElementById("sheet-signups").scrollTop`); top != 0 {
 		v.t.Errorf("the sheet scrolls away from its reader: %g", top)
@@ -296,7 +303,7 @@ func (v *visitor) likeASpreadsheet() {
 
 	v.click("#tab-letters")
 	v.until("dead letters", `!document.getElementById("sheet-letters").hidden && document.getElementById("sheet-signups").hidden && document.querySelectorAll("#sheet-letters tbody tr").length > 0`)
-	v.do(chromedp.Focus("#tab-letters", chromedp.ByQuery), chromedp.KeyEvent(kb.ArrowLeft))
+	v.do(chromedp.Focus(chromedp.CSS("#tab-letters")), chromedp.KeyEvent(kb.ArrowLeft))
 	v.until("signups again", `document.getElementById("sheet-letters").hidden && !document.getElementById("sheet-signups").hidden`)
 }
 
@@ -337,18 +344,25 @@ func TestScreenshots(t *testing.T) {
 	v := browse(t, 1280, 800)
 	shoot := func(name string) {
 		t.Helper()
-		var picture []byte
-		v.do(chromedp.CaptureScreenshot(&picture))
+		picture, err := chromedp.Run(v.ctx, chromedp.CaptureScreenshot())
+		if err != nil {
+			t.Fatal(err)
+		}
 		if err := os.WriteFile(filepath.Join(dir, name+".png"), picture, 0o600); err != nil {
 			t.Fatal(err)
 		}
 	}
-	scheme := func(name string) chromedp.Action {
-		return emulation.SetEmulatedMedia().WithFeatures([]*emulation.MediaFeature{{Name: "prefers-color-scheme", Value: name}})
+	scheme := func(name string) chromedp.Action[chromedp.Void] {
+		return chromedp.Func(func(ctx context.Context, tab *chromedp.Target) error {
+			_, err := cdp.Call(ctx, tab, emulation.SetEmulatedMedia, emulation.SetEmulatedMediaParams{
+				Features: []*emulation.MediaFeature{{Name: "prefers-color-scheme", Value: name}},
+			})
+			return err
+		})
 	}
 	v.do(scheme("light"))
 	v.until("rows and rates", numberOf("rows")+" > 150 && "+numberOf("dead_letters")+" > 0")
-	v.do(chromedp.Evaluate(`document.querySelector("#sheet-signups tbody tr:nth-last-child(5) td:nth-of-type(9)").click()`, nil))
+	v.do(chromedp.Evaluate[chromedp.Void](`document.querySelector("#sheet-signups tbody tr:nth-last-child(5) td:nth-of-type(9)").click()`))
 	shoot("demo")
 	v.do(scheme("dark"))
 	shoot("dark")

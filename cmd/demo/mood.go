@@ -28,7 +28,7 @@ func moodOf(now time.Time, reports []report, a account, paused bool) mood {
 	m := whyWaiting(now, reports)
 	switch {
 	case a.lost > 0:
-		m = mood{Kind: "bad", Text: "Records are missing.", Detail: number(a.lost) + " of them were committed, but are neither in the sheet nor in the dead letters"}
+		m = mood{Kind: "bad", Text: "Records are missing.", Detail: number(a.lost) + " of them were committed, but are neither in the sheet nor in the dead letters."}
 	case m.Kind != "":
 	case paused && a.inFlight() == 0:
 		m = mood{Kind: "well", Text: "Publishing is paused. Everything has arrived."}
@@ -71,7 +71,7 @@ func whyWaiting(now time.Time, reports []report) mood {
 	}
 	switch {
 	case held != nil:
-		return mood{Kind: "waiting", Text: "Held: " + holdText(held.Reason) + ".", Detail: "all rows wait, one tries", Hold: words(held.Reason), until: held.NextProbe}
+		return mood{Kind: "waiting", Text: "Held: " + holdText(held.Reason) + ".", Detail: "All rows wait, then one is tried.", Hold: words(held.Reason), until: held.NextProbe}
 	case running == 0 && now.Sub(killed) < 2*sessionTimeout:
 		return mood{
 			Kind: "waiting", Text: "A consumer was killed. The group waits for it until its session times out.",
@@ -82,7 +82,7 @@ func whyWaiting(now time.Time, reports []report) mood {
 	case retrying > 0:
 		return mood{
 			Kind: "waiting", Text: "Rows wait for their next attempt: " + holdText(failure) + ".",
-			Detail: number(retrying) + " rows, each after a random wait that doubles", Hold: words(failure),
+			Detail: number(retrying) + " rows, each after a random wait that doubles.", Hold: words(failure),
 		}
 	}
 	return mood{}

@@ -272,6 +272,8 @@ function showEnd() {
   for (const button of buttons.values()) button.disabled = true;
 }
 
+let unanswered = 0;
+
 async function ask() {
   let state;
   try {
@@ -279,10 +281,12 @@ async function ask() {
     const response = await fetch('state?' + question, { signal: AbortSignal.timeout(5000) });
     if (response.ok) state = await response.json();
   } catch {
-    // Nobody is there.
+    // Nobody is there, or nobody has the time.
   }
-  setTimeout(ask, state ? 250 : 2000); // before anything is shown: a mistake there must not stop the page
-  if (state) show(state); else showEnd();
+  unanswered = state ? 0 : unanswered + 1;
+  setTimeout(ask, unanswered > 1 ? 2000 : 250); // before anything is shown: a mistake there must not stop the page
+  if (state) show(state);
+  if (unanswered > 1) showEnd();
 }
 
 ask();
