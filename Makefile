@@ -1,5 +1,5 @@
 # `make help` lists the targets. Go and make are enough for demo, build and test; the race detector also needs a C
-# compiler, test-kafka needs Java 17 and Maven.
+# compiler, test-kafka needs Java 17 and Maven, test-browser needs Chromium.
 SHELL       := bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
@@ -12,6 +12,8 @@ RACE    := $(shell command -v cc gcc clang >/dev/null 2>&1 && [ "$$(go env CGO_E
 PKG      := ./...
 RUN      := .
 ONCE     :=
+PORT     :=
+BROKER_PORT :=
 FUZZTIME := 20s
 SEEDS    := 20
 SEED     :=
@@ -34,9 +36,13 @@ CHART_TOOLS := .tools/chart-$(shell go env GOVERSION).stamp
 help: ## This list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  %-14s %s\n", $$1, $$2}'
 
+# A webhook in the environment is the real program's: it counts here only if it is written behind make demo. The demo replaces
+# the shell, so that signals reach it.
 .PHONY: demo
-demo: ## See it work, without Kafka or a sheet; ONCE=1000 publishes so many signups, checks every row and ends
-	go run ./cmd/demo $(if $(ONCE),--once $(ONCE))
+demo: ## See it work on a page, without Kafka or a sheet; ONCE=1000 checks that so many signups arrive, SHEETS_WEBHOOK_URL=https://… gets 20
+	@go build -o bin/demo ./cmd/demo
+	@exec bin/demo $(if $(ONCE),--once $(ONCE)) $(if $(PORT),--port $(PORT)) $(if $(BROKER_PORT),--broker-port $(BROKER_PORT)) \
+		$(if $(findstring command,$(origin SHEETS_WEBHOOK_URL)),--webhook)
 
 .PHONY: build
 build: ## The program, static, as bin/signup-sheet
@@ -45,6 +51,16 @@ build: ## The program, static, as bin/signup-sheet
 .PHONY: test
 test: ## All tests, on a Kafka in the test's process; RUN=regexp and PKG=./sink choose
 	go test $(RACE) -timeout 10m -run '$(RUN)' $(PKG)
+
+.PHONY: test-browser
+test-browser: ## The demo's page in a browser without a window: needs chromium (Debian, Ubuntu: apt-get install chromium)
+	go test -tags browser -count=1 -timeout 10m -run Browser ./cmd/demo
+
+.PHONY: screenshot
+screenshot: ## Pictures of the demo's page in bin/screenshots, the README's among them; needs chromium
+	mkdir -p bin/screenshots docs/images
+	SCREENSHOTS=$(CURDIR)/bin/screenshots go test -tags browser -count=1 -timeout 10m -run Screenshots ./cmd/demo
+	cp bin/screenshots/demo.png docs/images/demo.png
 
 .PHONY: test-kafka
 test-kafka: ## The tests that need Kafka on Apache Kafka: the brokers in KAFKA_BROKERS, else one that is started and stopped
@@ -117,7 +133,7 @@ vuln: $(TOOLS) ## Known vulnerabilities that the program can reach; GOVULNDB=URL
 .PHONY: check-binary
 check-binary: ## Nothing that is for tests is in the program
 	@deps=$$(go list -deps ./cmd/signup-sheet); \
-	found=$$(grep -E '^(testing|net/http/httptest|go.uber.org/goleak|signup-sheet/internal|signup-sheet/cmd/demo|github.com/twmb/franz-go)(/|$$)' <<< "$$deps" \
+	found=$$(grep -E '^(testing|net/http/httptest|go.uber.org/goleak|github.com/chromedp|signup-sheet/internal|signup-sheet/cmd/demo|github.com/twmb/franz-go)(/|$$)' <<< "$$deps" \
 		| grep -vE '^github.com/twmb/franz-go/pkg/kmsg(/|$$)' || true); \
 	if [ -n "$$found" ]; then echo "cmd/signup-sheet depends on what is for tests:"; echo "$$found"; exit 1; fi; \
 	echo "cmd/signup-sheet: no test dependencies"
@@ -133,6 +149,7 @@ check: ## All that CI runs: quick checks first, Apache Kafka last
 	$(MAKE) --no-print-directory allocs
 	$(MAKE) --no-print-directory chart-test KUBECONFIG=
 	$(MAKE) --no-print-directory test
+	$(MAKE) --no-print-directory test-browser
 	$(MAKE) --no-print-directory chaos
 	$(MAKE) --no-print-directory test-kafka
 

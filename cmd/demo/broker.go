@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"strconv"
 	"sync"
+	"time"
 
 	"github.com/twmb/franz-go/pkg/kadm"
 	"github.com/twmb/franz-go/pkg/kerr"
@@ -26,15 +27,15 @@ type broker struct {
 	addr    string // host:port
 	client  *kgo.Client
 	admin   *kadm.Client
-	reader  *kgo.Client // of dead letters
+	reader  *kgo.Client // of both topics
 	reading sync.WaitGroup
 }
 
-// startBroker starts Kafka on a free port of the loopback interface and creates both topics.
-func startBroker() (*broker, error) {
-	cluster, err := kfake.NewCluster(kfake.NumBrokers(1))
+// startBroker starts Kafka on a port of the loopback interface, 0 for a free one, and creates both topics.
+func startBroker(port int) (*broker, error) {
+	cluster, err := kfake.NewCluster(kfake.Ports(port))
 	if err != nil {
-		return nil, fmt.Errorf("start the embedded Kafka: %w", err)
+		return nil, fmt.Errorf("--broker-port: start the embedded Kafka: %w (choose another port, or leave it out for a free one)", err)
 	}
 	b := &broker{cluster: cluster, addr: cluster.ListenAddrs()[0]}
 	err = errors.Join(
@@ -46,7 +47,7 @@ func startBroker() (*broker, error) {
 	}
 	if err == nil {
 		b.admin = kadm.NewClient(b.client)
-		b.reader, err = kgo.NewClient(kgo.SeedBrokers(b.addr), kgo.ConsumeTopics(deadLetterTopic), kgo.ConsumeResetOffset(kgo.NewOffset().AtStart()))
+		b.reader, err = kgo.NewClient(kgo.SeedBrokers(b.addr), kgo.ConsumeTopics(topic, deadLetterTopic), kgo.ConsumeResetOffset(kgo.NewOffset().AtStart()))
 	}
 	if err != nil {
 		b.close()
@@ -71,22 +72,30 @@ type position struct {
 
 func (p position) String() string { return fmt.Sprintf("%s/%d@%d", topic, p.partition, p.offset) }
 
-// deadLetter is what the headers of one say.
+// deadLetter is what one says of itself.
 type deadLetter struct {
 	origin position
 	class  string
 	reason string
+	time   time.Time
+	value  []byte // of the record, as it was
 }
 
-// readDeadLetters calls got for each dead letter until close.
-func (b *broker) readDeadLetters(got func(deadLetter, error)) {
+// read calls published for each record of the source topic and died for each dead letter, until close.
+func (b *broker) read(published func(*kgo.Record), died func(deadLetter, error)) {
 	b.reading.Go(func() {
 		for {
 			fetches := b.reader.PollFetches(context.Background()) // close ends it
 			if fetches.IsClientClosed() {
 				return
 			}
-			fetches.EachRecord(func(r *kgo.Record) { got(parseDeadLetter(r)) })
+			fetches.EachRecord(func(r *kgo.Record) {
+				if r.Topic == deadLetterTopic {
+					died(parseDeadLetter(r))
+				} else {
+					published(r)
+				}
+			})
 		}
 	})
 }
@@ -105,6 +114,8 @@ func parseDeadLetter(r *kgo.Record) (deadLetter, error) {
 		origin: position{int32(partition), offset},
 		class:  headers["signup_sheet.dlq.class"],
 		reason: headers["__connect.errors.exception.message"],
+		time:   r.Timestamp,
+		value:  r.Value,
 	}, nil
 }
 
@@ -152,6 +163,12 @@ func (b *broker) ends(ctx context.Context, topic string) (offsets, error) {
 		found[partition] = end.Offset
 	}
 	return found, nil
+}
+
+// stable tells whether the group is at rest: no member is on its way in or out.
+func (b *broker) stable() bool {
+	info := b.cluster.GroupInfo(group)
+	return info != nil && info.State == "Stable"
 }
 
 func (b *broker) close() {

@@ -9,6 +9,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"regexp"
+	"strconv"
 	"strings"
 	"sync"
 	"syscall"
@@ -38,7 +39,10 @@ func build(ctx context.Context, dir string) (string, error) {
 }
 
 // places is where the consumer finds the others.
-type places struct{ broker, sheet, agify string }
+type places struct {
+	broker, sheet, agify string
+	concurrency          int // of requests to the sheet; 0 for the default
+}
 
 // consumer is the real program, running.
 type consumer struct {
@@ -48,11 +52,11 @@ type consumer struct {
 	err     error         // how, to be read after ended
 }
 
-// startConsumer runs "program run". It lives until stop, or until ctx ends, which kills it.
+// startConsumer runs "program run", and appends to the log. It lives until stop, or until ctx ends, which kills it.
 func startConsumer(ctx context.Context, program string, at places, logPath string) (*consumer, error) {
-	file, err := os.Create(logPath) //nolint:gosec // a path of our own
+	file, err := os.OpenFile(logPath, os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o600) //nolint:gosec // a path of our own
 	if err != nil {
-		return nil, fmt.Errorf("create the consumer's log: %w", err)
+		return nil, fmt.Errorf("open the consumer's log: %w", err)
 	}
 	c := &consumer{log: &consumerLog{file: file}, ended: make(chan struct{})}
 	c.process = exec.CommandContext(ctx, program, "run", //nolint:gosec // a program of our own
@@ -64,6 +68,9 @@ func startConsumer(ctx context.Context, program string, at places, logPath strin
 		"--admin.listen", "127.0.0.1:0",
 		"--log.format", "text",
 	)
+	if at.concurrency > 0 {
+		c.process.Args = append(c.process.Args, "--sink.concurrency", strconv.Itoa(at.concurrency))
+	}
 	c.process.Env = append(foreignEnvironment(os.Environ()), "SIGNUP_SHEET_SINK_URL="+at.sheet)
 	c.process.Stdout, c.process.Stderr = c.log, c.log
 	c.process.WaitDelay = 2 * time.Second
@@ -104,7 +111,7 @@ func (c *consumer) stop() error {
 		c.err = fmt.Errorf("did not stop within %s of SIGTERM and was killed", stopTime)
 	}
 	c.log.close()
-	if c.err != nil {
+	if c.err != nil && c.log.admin() != "" { // before, it was asked to end before it had begun
 		return fmt.Errorf("signup-sheet: %w", c.err)
 	}
 	return nil

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"reflect"
 	"slices"
 	"strings"
 	"testing"
@@ -59,8 +60,8 @@ func TestARecordIsOpenUntilItIsAccountedFor(t *testing.T) {
 				}
 				return test.accepted
 			}
-			if open := l.settle(accepted, offsets{1: test.committed}); open != test.open {
-				t.Errorf("%d open, want %d", open, test.open)
+			if got := l.settle(offsets{1: test.committed}, nil, accepted); got.open != test.open {
+				t.Errorf("%d open, want %d", got.open, test.open)
 			}
 			problems := l.problems()
 			if !slices.EqualFunc(problems, test.problems, strings.Contains) {
@@ -74,7 +75,7 @@ func TestASecondDeadLetterIsNoticedAfterTheFirstIsSettled(t *testing.T) {
 	l := book()
 	accepted := func(string) int { return 2 }
 	l.deadLetter(letter(2, "validate"))
-	l.settle(accepted, offsets{1: 4})
+	l.settle(offsets{1: 4}, nil, accepted)
 	l.deadLetter(letter(2, "validate"))
 	if problems := l.problems(); len(problems) != 1 || !strings.Contains(problems[0], "twice") {
 		t.Errorf("problems %q", problems)
@@ -102,7 +103,7 @@ func TestProgressMustBeAtTheEndAndDeadLettersNoMoreThanExpected(t *testing.T) {
 		t.Run(test.name, func(t *testing.T) {
 			l := book()
 			l.deadLetter(letter(2, "validate"))
-			l.settle(func(string) int { return 2 }, offsets{1: 4})
+			l.settle(offsets{1: 4}, nil, func(string) int { return 2 })
 			l.compare(test.committed, offsets{0: 0, 1: 4}, test.letters)
 			if problems := l.problems(); !slices.EqualFunc(problems, test.problems, strings.Contains) {
 				t.Errorf("problems %q, want %q", problems, test.problems)
@@ -116,7 +117,7 @@ func TestASignupWithoutAnIDIsFoundByItsPlace(t *testing.T) {
 	k := &kgo.Record{Topic: topic, Partition: 2, Offset: 5, Timestamp: noon()}
 	l.publish(record{kind: fresh}, k)
 	var asked string
-	l.settle(func(id string) int { asked = id; return 1 }, nil)
+	l.settle(nil, nil, func(id string) int { asked = id; return 1 })
 	if want := signup.EventID(topic, 2, 5, noon()); asked != want {
 		t.Errorf("asked about %q, want %q", asked, want)
 	}
@@ -131,12 +132,54 @@ func TestADeadLetterMustSayWhereItComesFrom(t *testing.T) {
 		{Key: "signup_sheet.dlq.class", Value: []byte("decode")},
 	}
 	got, err := parseDeadLetter(&kgo.Record{Headers: headers})
-	if want := (deadLetter{position{4, 17}, "decode", "empty value"}); err != nil || got != want {
+	if want := (deadLetter{origin: position{4, 17}, class: "decode", reason: "empty value"}); err != nil || !reflect.DeepEqual(got, want) {
 		t.Errorf("%+v, %v, want %+v", got, err, want)
 	}
 	for i := range 3 {
 		if _, err := parseDeadLetter(&kgo.Record{Headers: slices.Delete(slices.Clone(headers), i, i+1)}); err == nil {
 			t.Errorf("no error without %s", headers[i].Key)
 		}
+	}
+}
+
+// A record that was committed and has no row is what this program must never have: the page says so as soon as it is certain.
+func TestARecordIsLostIfItIsCommittedAndNowhere(t *testing.T) {
+	for _, test := range []struct {
+		name           string
+		committed      int64
+		letters        int64 // in the topic
+		accepted       int
+		inFlight, lost int
+	}{
+		{"nothing is committed", 0, 0, 0, 4, 0},
+		{"a signup without a row", 1, 0, 0, 3, 1},
+		{"all but a repetition", 2, 0, 1, 2, 1},
+		{"a dead letter is still to be read", 4, 1, 2, 1, 0},
+		{"poison without a dead letter", 4, 0, 2, 0, 1},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			got := book().settle(offsets{1: test.committed}, offsets{0: test.letters}, func(string) int { return test.accepted })
+			if got.inFlight() != test.inFlight || got.lost != test.lost {
+				t.Errorf("%d in flight and %d lost, want %d and %d", got.inFlight(), got.lost, test.inFlight, test.lost)
+			}
+			if sum := got.signups + got.repeated + got.tombstones + got.deadLetters + got.inFlight() + got.lost; sum != got.published {
+				t.Errorf("%d of %d records", sum, got.published)
+			}
+		})
+	}
+}
+
+func TestAKilledConsumerMayWriteADeadLetterTwice(t *testing.T) {
+	l := book()
+	l.crashes = true
+	l.deadLetter(letter(2, "validate"))
+	l.deadLetter(letter(2, "validate"))
+	l.settle(offsets{1: 4}, nil, func(string) int { return 2 })
+	l.compare(offsets{1: 4}, offsets{1: 4}, offsets{0: 2})
+	if problems := l.problems(); len(problems) != 0 {
+		t.Errorf("problems %q", problems)
+	}
+	if counts := l.counts(); counts.deadLetters != 1 || counts.deadLettersAgain != 1 {
+		t.Errorf("counts %+v", counts)
 	}
 }

@@ -17,14 +17,16 @@ import (
 	"strconv"
 	"strings"
 	"syscall"
+	"time"
 
 	"golang.org/x/term"
 )
 
 const usage = `Demo runs signup-sheet between an embedded Kafka and a sheet of its own.
 
-  go run ./cmd/demo                  20 signups a second until Ctrl-C
+  go run ./cmd/demo                  a sheet to look at: 20 signups a second until Ctrl-C
   go run ./cmd/demo --once [N]       N signups (1000), then a check that none is missing
+  go run ./cmd/demo --webhook        20 signups to the webhook in SHEETS_WEBHOOK_URL
 
 Flags:
 `
@@ -34,11 +36,21 @@ const onceDefault = 1000
 
 // options is the command line.
 type options struct {
-	once    int // 0: until Ctrl-C
-	seed    uint64
-	csv     string
-	program string
+	once       int    // 0: until Ctrl-C
+	webhook    string // a secret; empty: a sheet of the demo's own
+	port       int    // of the page, 0: a free one
+	brokerPort int    // 0: a free one
+	seed       uint64
+	csv        string
+	program    string
+
+	pace     time.Duration // between two signups
+	patience time.Duration // without progress, until the demo with a webhook gives up
 }
+
+// webhookVariable is the environment variable with somebody's own webhook. It counts with --webhook alone: whoever has it set for
+// the real program does not want invented people in the real sheet.
+const webhookVariable = "SHEETS_WEBHOOK_URL"
 
 func main() {
 	os.Exit(command(os.Args[1:]))
@@ -46,7 +58,7 @@ func main() {
 
 // command returns the exit code: 0 nothing is missing, 1 something is or went wrong, 2 wrong usage.
 func command(args []string) int {
-	opts, err := parse(args, os.Stderr)
+	opts, err := parse(args, os.Getenv(webhookVariable), os.Stderr)
 	if errors.Is(err, flag.ErrHelp) {
 		return 0
 	}
@@ -76,8 +88,9 @@ func obey() (ctx, hurry context.Context) {
 	return ctx, hurry
 }
 
-func parse(args []string, stderr io.Writer) (options, error) {
-	var o options
+func parse(args []string, webhook string, stderr io.Writer) (options, error) {
+	o := options{pace: pace, patience: visitPatience}
+	var visit bool
 	flags := flag.NewFlagSet("demo", flag.ContinueOnError)
 	flags.SetOutput(stderr)
 	flags.Usage = func() {
@@ -85,6 +98,9 @@ func parse(args []string, stderr io.Writer) (options, error) {
 		flags.PrintDefaults()
 	}
 	flags.IntVar(&o.once, "once", 0, "publish `N` signups, wait until each is accounted for, and stop")
+	flags.BoolVar(&visit, "webhook", false, "deliver 20 signups to the webhook whose URL is in "+webhookVariable+", and stop")
+	flags.IntVar(&o.port, "port", 0, "serve the page on this `port` (default: a free one)")
+	flags.IntVar(&o.brokerPort, "broker-port", 0, "run Kafka on this `port` (default: a free one)")
 	flags.Uint64Var(&o.seed, "seed", 1, "makes the signups: the same `number` makes the same ones")
 	flags.StringVar(&o.csv, "csv", "", "write the sheet to this `file` (default: one in a new temporary directory)")
 	flags.StringVar(&o.program, "program", "", "run this signup-sheet `binary` instead of building one")
@@ -97,12 +113,26 @@ func parse(args []string, stderr io.Writer) (options, error) {
 		err = fmt.Errorf("%q: not a flag", flags.Arg(0))
 	case o.once < 0:
 		err = errors.New("--once: must not be negative")
+	case !isPort(o.port):
+		err = errors.New("--port: must be 0 to 65535")
+	case !isPort(o.brokerPort):
+		err = errors.New("--broker-port: must be 0 to 65535")
+	case visit && o.once > 0:
+		err = errors.New("--once and --webhook: what arrives at a webhook of yours cannot be checked; choose one")
+	case visit && webhook == "":
+		err = errors.New("--webhook: " + webhookVariable + " is empty; set it to the URL of your webhook")
+	case visit:
+		o.webhook, o.pace = webhook, visitPace
+	case webhook != "" && o.once == 0:
+		fmt.Fprintf(stderr, "demo: %s is set, but is not used: to deliver to it, make demo %[1]s=https://…\n", webhookVariable)
 	}
 	if err != nil {
 		fmt.Fprintf(stderr, "demo: %v\n", err)
 	}
 	return o, err
 }
+
+func isPort(n int) bool { return n >= 0 && n <= 65_535 }
 
 // completeOnce puts the default number after a --once that has none.
 func completeOnce(args []string) []string {

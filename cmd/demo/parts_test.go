@@ -125,27 +125,46 @@ func TestTheSheetIsACSVOfTheRows(t *testing.T) {
 }
 
 func TestFlags(t *testing.T) {
+	const url = "https://hooks.example.com/s3cret"
 	for _, test := range []struct {
-		args string
-		want options
-		bad  string
+		args, webhook string
+		want          options
+		bad           string // in the error
+		note          string // in what is printed without an error
 	}{
-		{"", options{seed: 1}, ""},
-		{"--once", options{once: 1000, seed: 1}, ""},
-		{"--once --seed 3", options{once: 1000, seed: 3}, ""},
-		{"--once 20 --csv x.csv", options{once: 20, seed: 1, csv: "x.csv"}, ""},
-		{"-once=7", options{once: 7, seed: 1}, ""},
-		{"--once=-7", options{}, "negative"},
-		{"20", options{}, "not a flag"},
-		{"--wrong", options{}, "-wrong"},
+		{"", "", options{pace: pace}, "", ""},
+		{"--once", "", options{once: 1000, pace: pace}, "", ""},
+		{"--once --seed 3", "", options{once: 1000, seed: 3, pace: pace}, "", ""},
+		{"--once 20 --csv x.csv", "", options{once: 20, csv: "x.csv", pace: pace}, "", ""},
+		{"-once=7", url, options{once: 7, pace: pace}, "", ""},
+		{"--port 8081 --broker-port 9092", "", options{port: 8081, brokerPort: 9092, pace: pace}, "", ""},
+		{"--webhook", url, options{webhook: url, pace: visitPace}, "", ""},
+		// Whoever has it set for the real program does not want invented people in the real sheet.
+		{"", url, options{pace: pace}, "", "SHEETS_WEBHOOK_URL is set, but is not used"},
+		{"--webhook", "", options{}, "SHEETS_WEBHOOK_URL is empty", ""},
+		{"--webhook --once 5", url, options{}, "choose one", ""},
+		{"--port 65536", "", options{}, "--port: must be", ""},
+		{"--broker-port=-1", "", options{}, "--broker-port: must be", ""},
+		{"--once=-7", "", options{}, "negative", ""},
+		{"20", "", options{}, "not a flag", ""},
+		{"--wrong", "", options{}, "-wrong", ""},
 	} {
 		var stderr strings.Builder
-		got, err := parse(strings.Fields(test.args), &stderr)
+		got, err := parse(strings.Fields(test.args), test.webhook, &stderr)
+		test.want.patience = visitPatience
+		if test.want.seed == 0 {
+			test.want.seed = 1
+		}
 		switch {
 		case test.bad == "" && (err != nil || got != test.want):
 			t.Errorf("%q: %+v, %v, want %+v", test.args, got, err, test.want)
 		case test.bad != "" && (err == nil || !strings.Contains(stderr.String(), test.bad)):
 			t.Errorf("%q: error %v, %q, want one about %q", test.args, err, stderr.String(), test.bad)
+		case test.bad == "" && (!strings.Contains(stderr.String(), test.note) || test.note == "" && stderr.Len() > 0):
+			t.Errorf("%q: printed %q, want %q", test.args, stderr.String(), test.note)
+		}
+		if strings.Contains(stderr.String(), "s3cret") {
+			t.Errorf("%q: the webhook is printed: %q", test.args, stderr.String())
 		}
 	}
 }

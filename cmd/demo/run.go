@@ -8,25 +8,15 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"time"
-
-	"github.com/twmb/franz-go/pkg/kgo"
 
 	"signup-sheet/internal/receiver"
 )
 
-const (
-	// pause is how long to wait between two looks at what has happened.
-	pause = 100 * time.Millisecond
-	// pace is the time between two signups in a run without --once.
-	pace = time.Second / 20
-	// patience is how long the last records may take after the last one was published, in a run without --once.
-	patience = 15 * time.Second
-)
-
-// deadline is how long n records may take.
-func deadline(n int) time.Duration { return time.Minute + time.Duration(n)*5*time.Millisecond }
+// pause is how long to wait between two looks at what has happened.
+const pause = 100 * time.Millisecond
 
 // demo is everything that runs.
 type demo struct {
@@ -36,14 +26,12 @@ type demo struct {
 	broker   *broker
 	sheet    *sheet
 	receiver *receiver.Receiver
-	trouble  *trouble // nil: the sheet behaves
 	ledger   *ledger
-	consumer *consumer
-	greeted  bool // the consumer's admin server was shown
+	fleet    *fleet
 }
 
-// run plays the demo. It returns nil if every record that was published is accounted for. When ctx ends it stops publishing
-// and finishes; when hurry ends it gives up.
+// run plays the demo. When ctx ends it stops publishing and brings what it has begun to a good end; when hurry ends it gives
+// up.
 func run(ctx, hurry context.Context, opts options, out *progress) (err error) {
 	d := &demo{opts: opts, out: out, ledger: newLedger()}
 	if d.dir, err = os.MkdirTemp("", "signup-sheet-demo-"); err != nil {
@@ -59,57 +47,59 @@ func run(ctx, hurry context.Context, opts options, out *progress) (err error) {
 		}
 		defer func() { err = errors.Join(err, os.Remove(d.opts.program)) }()
 	}
-
-	if d.broker, err = startBroker(); err != nil {
+	if d.broker, err = startBroker(opts.brokerPort); err != nil {
 		return err
 	}
 	defer d.broker.close()
-	d.broker.readDeadLetters(func(letter deadLetter, err error) {
-		if err != nil {
-			d.ledger.mistake("%v", err)
-			return
-		}
-		d.ledger.deadLetter(letter)
-	})
+	agifyURL, stopAgify, err := serve(hurry, 0, &agify{ages: ages(people())})
+	if err != nil {
+		return err
+	}
+	defer stopAgify()
+	at := places{broker: d.broker.addr, agify: agifyURL}
+
+	if opts.webhook != "" {
+		at.sheet, at.concurrency = opts.webhook, 1
+		d.fleet = d.launcher(hurry, at)
+		defer func() { _ = d.fleet.stop() }() // of no interest: it was asked before, or something else went wrong
+		return (&visit{demo: d, watcher: newWatcher()}).play(ctx, hurry)
+	}
 
 	if d.sheet, err = createSheet(d.opts.csv); err != nil {
 		return err
 	}
 	defer func() { err = errors.Join(err, d.sheet.close()) }()
 	d.receiver = receiver.New(receiver.KeepEntries(false), receiver.WriteRows(d.sheet.write))
-	if opts.once > 0 {
-		d.trouble = newTrouble(opts.once)
-		d.receiver.Script(d.trouble.behave)
-	}
-	receiverURL, stopReceiver, err := serve(hurry, d.receiver)
+	receiverURL, stopReceiver, err := serve(hurry, 0, d.receiver)
 	if err != nil {
 		return err
 	}
 	defer stopReceiver()
-	agifyURL, stopAgify, err := serve(hurry, &agify{ages: ages(people())})
-	if err != nil {
-		return err
-	}
-	defer stopAgify()
+	at.sheet = receiverURL + "/rows"
+	d.fleet = d.launcher(hurry, at)
+	defer func() { _ = d.fleet.stop() }() // as above
 
-	at := places{broker: d.broker.addr, sheet: receiverURL + "/rows", agify: agifyURL}
-	logPath := filepath.Join(d.dir, "consumer.log")
-	if d.consumer, err = startConsumer(hurry, d.opts.program, at, logPath); err != nil {
-		return err
+	if opts.once > 0 {
+		return (&once{demo: d, trouble: newTrouble(opts.once)}).play(ctx, hurry)
 	}
-	defer func() { _ = d.consumer.stop() }() // of no interest: finish has asked, or something else went wrong
-	out.line("%s", table("  ", [][2]string{
-		{"broker", d.broker.addr + ", topic " + topic + ", dead letters in " + deadLetterTopic},
-		{"sheet", d.opts.csv},
-		{"consumer's log", logPath},
-	}))
-
-	return d.play(ctx, hurry)
+	return newLive(d).play(ctx, hurry)
 }
 
-// serve serves the handler on a free port of the loopback interface until stop.
-func serve(ctx context.Context, handler http.Handler) (url string, stop func(), err error) {
-	listener, err := new(net.ListenConfig).Listen(ctx, "tcp", "127.0.0.1:0")
+// launcher returns a fleet without consumers yet. They live until hurry ends at most.
+func (d *demo) launcher(hurry context.Context, at places) *fleet {
+	return newFleet(func(name string) (*consumer, error) {
+		return startConsumer(hurry, d.opts.program, at, d.logPath(name))
+	})
+}
+
+// logPath is where the log of a consumer is: the log of those that run in its place one after the other.
+func (d *demo) logPath(consumer string) string {
+	return filepath.Join(d.dir, strings.ReplaceAll(consumer, " ", "-")+".log")
+}
+
+// serve serves the handler on a port of the loopback interface, 0 for a free one, until stop.
+func serve(ctx context.Context, port int, handler http.Handler) (url string, stop func(), err error) {
+	listener, err := new(net.ListenConfig).Listen(ctx, "tcp", net.JoinHostPort("127.0.0.1", strconv.Itoa(port)))
 	if err != nil {
 		return "", nil, err
 	}
@@ -125,160 +115,52 @@ func serve(ctx context.Context, handler http.Handler) (url string, stop func(), 
 	}, nil
 }
 
-// play publishes, waits, stops the consumer and judges.
-func (d *demo) play(ctx, hurry context.Context) error {
-	began := time.Now()
-	var err error
-	if d.opts.once > 0 {
-		err = d.playOnce(ctx)
-	} else {
-		err = d.playOn(ctx, hurry)
-	}
-	interrupted := d.opts.once > 0 && err != nil && ctx.Err() != nil // the other kind of run is meant to be interrupted
-	if err == nil || interrupted {
-		d.out.step("stopping the consumer")
-		err = errors.Join(err, d.finish(hurry))
-	}
-	d.out.line("\n%s", d.summary(began))
-	if interrupted {
-		return err
-	}
-	problems := d.problems()
-	if err != nil {
-		problems = append([]string{err.Error()}, problems...)
-	}
-	if len(problems) > 0 {
-		d.out.line("\nThe end of the consumer's log:\n\n%s", d.consumer.log.tail())
-		return errors.New(strings.Join(problems, "\n"))
-	}
-	d.out.line("\nEvery record is accounted for, and the group's progress is at the end of the topic.")
-	return nil
-}
-
-// playOnce publishes as many records as asked for and waits until each is accounted for.
-func (d *demo) playOnce(ctx context.Context) error {
-	ctx, cancel := context.WithTimeoutCause(ctx, deadline(d.opts.once), fmt.Errorf("not every record was accounted for within %s", deadline(d.opts.once)))
-	defer cancel()
-	d.out.step("publishing %s records", number(d.opts.once))
-	signups := newGenerator(d.opts.seed, time.Now)
-	for range d.opts.once {
-		d.publish(ctx, signups.next())
-	}
-	if err := d.broker.flush(ctx); err != nil {
-		return fmt.Errorf("publish: %w", context.Cause(ctx))
-	}
-	return d.await(ctx)
-}
-
-// playOn publishes at a steady pace until ctx ends, and then waits for the rest.
-func (d *demo) playOn(ctx, hurry context.Context) error {
-	d.out.step("publishing %d signups a second; stop with Ctrl-C", time.Second/pace)
-	signups := newGenerator(d.opts.seed, time.Now)
-	publish, look := time.NewTicker(pace), time.NewTicker(pause)
-	defer publish.Stop()
-	defer look.Stop()
-	for ctx.Err() == nil {
-		select {
-		case <-ctx.Done():
-		case <-d.consumer.ended:
-			return d.consumer.end()
-		case <-publish.C:
-			d.publish(hurry, signups.next())
-		case <-look.C:
-			if _, err := d.look(hurry); err != nil {
-				return err
-			}
-		}
-	}
-	d.out.step("%v: waiting for what was published", context.Cause(ctx))
-	rest, cancel := context.WithTimeoutCause(hurry, patience, fmt.Errorf("not every record was accounted for within %s", patience))
-	defer cancel()
-	if err := d.broker.flush(rest); err != nil {
-		return fmt.Errorf("publish: %w", context.Cause(rest))
-	}
-	return d.await(rest)
-}
-
-func (d *demo) publish(ctx context.Context, r record) {
-	d.broker.publish(ctx, r, func(k *kgo.Record, err error) {
-		if err != nil {
-			d.ledger.mistake("publish: %v", err)
-			return
-		}
-		d.ledger.publish(r, k)
-	})
-}
-
-// await returns when no record is open.
-func (d *demo) await(ctx context.Context) error {
-	look := time.NewTicker(pause)
-	defer look.Stop()
-	for {
-		open, err := d.look(ctx)
-		if err != nil || open == 0 {
-			return err
-		}
-		select {
-		case <-ctx.Done():
-			return context.Cause(ctx)
-		case <-d.consumer.ended:
-			return d.consumer.end()
-		case <-look.C:
-		}
-	}
-}
-
-// look accounts for what has happened and returns how many records are open.
-func (d *demo) look(ctx context.Context) (open int, err error) {
+// settle finds out what is committed and closes in the ledger what is accounted for.
+func (d *demo) settle(ctx context.Context) (offsets, account, error) {
 	committed, err := d.broker.committed(ctx)
 	if err != nil {
-		if ctx.Err() != nil {
-			err = context.Cause(ctx)
-		}
-		return 0, err
-	}
-	if admin := d.consumer.log.admin(); admin != "" && !d.greeted {
-		d.greeted = true
-		d.out.step("the consumer tells about itself at http://%s/status", admin)
-	}
-	open = d.ledger.settle(d.receiver.Count, committed)
-	d.out.status(d.status(open))
-	return open, nil
-}
-
-// finish stops the consumer and requires that it ends well and has committed everything.
-func (d *demo) finish(ctx context.Context) error {
-	if err := d.consumer.stop(); err != nil {
-		return err
-	}
-	if open, err := d.look(ctx); err != nil || open > 0 {
-		return err // what is open is a problem already
-	}
-	committed, err := d.broker.committed(ctx)
-	if err != nil {
-		return err
-	}
-	ends, err := d.broker.ends(ctx, topic)
-	if err != nil {
-		return err
+		return nil, account{}, orCause(ctx, err)
 	}
 	letters, err := d.broker.ends(ctx, deadLetterTopic)
 	if err != nil {
-		return err
+		return nil, account{}, orCause(ctx, err)
+	}
+	return committed, d.ledger.settle(committed, letters, d.receiver.Count), nil
+}
+
+// orCause returns why ctx has ended, if it has, instead of the error that follows from it.
+func orCause(ctx context.Context, err error) error {
+	if ctx.Err() != nil {
+		return context.Cause(ctx)
+	}
+	return err
+}
+
+// compare notes in the ledger if the group's progress is not at the end of the topic.
+func (d *demo) compare(ctx context.Context) error {
+	committed, err := d.broker.committed(ctx)
+	if err != nil {
+		return orCause(ctx, err)
+	}
+	ends, err := d.broker.ends(ctx, topic)
+	if err != nil {
+		return orCause(ctx, err)
+	}
+	letters, err := d.broker.ends(ctx, deadLetterTopic)
+	if err != nil {
+		return orCause(ctx, err)
 	}
 	d.ledger.compare(committed, ends, letters)
 	return nil
 }
 
-// problems returns everything that is wrong, nothing if all is well.
-func (d *demo) problems() []string {
-	problems := d.ledger.problems()
-	counts, rows := d.ledger.counts(), d.receiver.State().Rows
-	if len(problems) == 0 && rows != counts.signups {
-		problems = append(problems, fmt.Sprintf("the sheet has %d rows of %d signups", rows, counts.signups))
+// failure is an error of all that went wrong, with the end of the consumer's log shown before it.
+func (d *demo) failure(problems []string) error {
+	if len(problems) == 0 {
+		return nil
 	}
-	if rows >= 50 && d.sheet.state().ages == 0 {
-		problems = append(problems, "no row has an age")
+	if tail := d.fleet.tail(); tail != "" {
+		d.out.line("\nThe end of the consumer's log:\n\n%s", tail)
 	}
-	return problems
+	return fmt.Errorf("%s", strings.Join(problems, "\n"))
 }

@@ -8,6 +8,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"regexp"
 	"strings"
 	"testing"
 
@@ -74,11 +75,11 @@ func TestAnInterruptEndsARunWithNothingMissing(t *testing.T) {
 	ctx, cancel := context.WithCancelCause(t.Context())
 	defer cancel(nil)
 	t.Setenv("TMPDIR", t.TempDir())
-	out := &trigger{text: "dead letters 0", pull: func() { cancel(errors.New("received interrupt")) }}
-	if err := run(ctx, t.Context(), options{seed: 1}, newProgress(out, false)); err != nil {
+	out := &trigger{when: regexp.MustCompile(`= rows [1-9]`), pull: func() { cancel(errors.New("received interrupt")) }}
+	if err := run(ctx, t.Context(), options{seed: 1, pace: pace}, newProgress(out, false)); err != nil {
 		t.Fatalf("%v\n%s", err, &out.Builder)
 	}
-	for _, want := range []string{"received interrupt: waiting for what was published", "Every record is accounted for"} {
+	for _, want := range []string{"received interrupt: waiting for what is in flight", "Every record is accounted for"} {
 		if !strings.Contains(out.String(), want) {
 			t.Errorf("%q is not in the output:\n%s", want, &out.Builder)
 		}
@@ -89,7 +90,7 @@ func TestAnInterruptOfACountedRunBlamesNobody(t *testing.T) {
 	ctx, cancel := context.WithCancelCause(t.Context())
 	defer cancel(nil)
 	t.Setenv("TMPDIR", t.TempDir())
-	out := &trigger{text: "tells about itself", pull: func() { cancel(errors.New("received interrupt")) }}
+	out := &trigger{when: regexp.MustCompile("tells about itself"), pull: func() { cancel(errors.New("received interrupt")) }}
 	err := run(ctx, t.Context(), options{once: 2000, seed: 1}, newProgress(out, false))
 	if err == nil || err.Error() != "received interrupt" {
 		t.Errorf("error %v\n%s", err, &out.Builder)
@@ -114,22 +115,24 @@ func TestAConsumerThatDoesNotEndWellIsAFailure(t *testing.T) {
 	ctx, cancel := context.WithCancelCause(t.Context())
 	defer cancel(nil)
 	t.Setenv("TMPDIR", dir)
-	out := &trigger{text: "dead letters 0", pull: func() { cancel(errors.New("received interrupt")) }}
-	err = run(ctx, t.Context(), options{seed: 1, program: wrapped}, newProgress(out, false))
+	out := &trigger{when: regexp.MustCompile(`= rows [1-9]`), pull: func() { cancel(errors.New("received interrupt")) }}
+	err = run(ctx, t.Context(), options{seed: 1, pace: pace, program: wrapped}, newProgress(out, false))
 	if err == nil || !strings.Contains(err.Error(), "signup-sheet: exit status 7") {
 		t.Errorf("error %v\n%s", err, &out.Builder)
 	}
 }
 
-// trigger is a writer that acts when a text is written to it.
+// trigger is a writer that acts each time that a text that it waits for is written to it. It may be read when the run has ended.
 type trigger struct {
 	strings.Builder
-	text string
+	when *regexp.Regexp
+	last string // what was written last
 	pull func()
 }
 
 func (w *trigger) Write(p []byte) (int, error) {
-	if strings.Contains(string(p), w.text) {
+	w.last = string(p)
+	if w.when.Match(p) {
 		w.pull()
 	}
 	return w.Builder.Write(p)

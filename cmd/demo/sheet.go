@@ -10,13 +10,14 @@ import (
 	"signup-sheet/internal/receiver"
 )
 
-// sheet writes rows to a CSV file, each as soon as it is accepted.
+// sheet writes rows to a CSV file, each as soon as it is accepted, and keeps the newest.
 type sheet struct {
 	file *os.File
 	csv  *csv.Writer
 
 	mu   sync.Mutex
 	seen sheetState
+	rows newest
 }
 
 // sheetState is what the sheet has seen of its rows.
@@ -51,6 +52,7 @@ func (s *sheet) write(e receiver.Entry) error {
 	if err := s.csv.Write(cells); err != nil {
 		return err
 	}
+	s.rows.add(cells)
 	if e.Row.Text("age_guess") != "" {
 		s.seen.ages++
 	}
@@ -63,6 +65,20 @@ func (s *sheet) state() sheetState {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return s.seen
+}
+
+// columns returns the names of the columns and the number of rows.
+func (s *sheet) columns() ([]string, int) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.seen.columns, s.rows.count
+}
+
+// after returns the rows behind the n-th, of those that are kept.
+func (s *sheet) after(n int) lines {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.rows.after(n)
 }
 
 func (s *sheet) close() error { return s.file.Close() }

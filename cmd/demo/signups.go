@@ -47,6 +47,8 @@ type generator struct {
 	bytes    *rand.ChaCha8
 	rand     *rand.Rand
 	users    []user
+	simple   bool // neither repeated signups nor tombstones
+	clean    bool // simple, and no poison
 	made     int
 	original record // what is published again
 }
@@ -79,11 +81,11 @@ func (g *generator) next() record {
 	i := g.made
 	g.made++
 	switch {
-	case i%tombstones == tombstoneAt:
+	case i%tombstones == tombstoneAt && !g.simple && !g.clean:
 		return record{kind: tombstone, key: []byte(g.user().key)}
-	case i%period == poisonAt:
+	case i%period == poisonAt && !g.clean:
 		return g.poison(i / period)
-	case i%period == againAt:
+	case i%period == againAt && !g.simple && !g.clean:
 		r := g.original
 		r.kind = again
 		return r

@@ -3,6 +3,7 @@ package main
 import (
 	"bytes"
 	"errors"
+	"maps"
 	"slices"
 	"testing"
 	"time"
@@ -96,6 +97,23 @@ func TestAThousandSignupsHaveSomeOfEverything(t *testing.T) {
 	}
 	if len(flawsSeen) != 10 || withoutID < 50 || withoutKey < 5 || len(keys) > 401 {
 		t.Errorf("%d flaws, %d without id, %d without key, %d keys", len(flawsSeen), withoutID, withoutKey, len(keys))
+	}
+}
+
+func TestALiveDemoPublishesSignupsAndPoisonOnlyAndAWebhookGetsNoPoison(t *testing.T) {
+	for name, want := range map[string]map[kind]int{
+		"simple": {fresh: 990, poison: 10},
+		"clean":  {fresh: 1000},
+	} {
+		g := newGenerator(1, noon)
+		g.simple, g.clean = name == "simple", name == "clean"
+		kinds := map[kind]int{}
+		for range 1000 {
+			kinds[g.next().kind]++
+		}
+		if !maps.Equal(kinds, want) {
+			t.Errorf("%s: %v, want %v", name, kinds, want)
+		}
 	}
 }
 

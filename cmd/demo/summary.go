@@ -27,15 +27,8 @@ func table(indent string, lines [][2]string) string {
 	return strings.TrimRight(b.String(), "\n")
 }
 
-// status is where things are, in one line.
-func (d *demo) status(open int) string {
-	counts, state := d.ledger.counts(), d.receiver.State()
-	return fmt.Sprintf("published %s   rows %s   dead letters %s   open %s   in flight %d   attempts %s",
-		number(counts.published), number(state.Rows), number(counts.deadLetters), number(open), state.InFlight, number(state.Attempts))
-}
-
-// summary is what happened, as a table.
-func (d *demo) summary(began time.Time) string {
+// summary is what happened, as a table. trouble says what went wrong on purpose.
+func (d *demo) summary(began time.Time, trouble string) string {
 	counts, state, written := d.ledger.counts(), d.receiver.State(), d.sheet.state()
 	var b strings.Builder
 	line := func(name string, n int, remark string) {
@@ -50,7 +43,7 @@ func (d *demo) summary(began time.Time) string {
 		line("  "+r.class, counts.reasons[r], r.text)
 	}
 	line("tombstones skipped", counts.tombstones, "")
-	line("requests to the sheet", state.Attempts, d.troubles())
+	line("requests to the sheet", state.Attempts, trouble)
 	line("  retries", state.Attempts-state.Accepted, "")
 	fmt.Fprintf(&b, "\n  the sheet is in %s", d.opts.csv)
 	return b.String()
@@ -66,22 +59,16 @@ func rate(rows int, took time.Duration) string {
 
 // duplicates says where they come from.
 func duplicates(refused, published int) string {
-	switch refused {
-	case 0:
+	switch {
+	case refused == 0:
 		return ""
-	case published:
+	case refused == published:
 		return "published twice, recognised by event id"
+	case published == 0:
+		return "sent again after a kill, recognised by event id"
 	default:
 		return fmt.Sprintf("%s published twice, %s sent again by the consumer", number(published), number(refused-published))
 	}
-}
-
-func (d *demo) troubles() string {
-	if d.trouble == nil {
-		return ""
-	}
-	made := d.trouble.state()
-	return fmt.Sprintf("%d answered 503, %d answered 429, %d answered after %s", made.busy, made.limited, made.slow, slowAnswer)
 }
 
 func sortedReasons(reasons map[reason]int) []reason {

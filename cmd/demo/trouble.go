@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"fmt"
 	"net/http"
 	"sync"
 	"time"
@@ -60,4 +61,10 @@ func (t *trouble) state() troubleState {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	return t.served
+}
+
+// String says how much trouble was made.
+func (t *trouble) String() string {
+	made := t.state()
+	return fmt.Sprintf("%d answered 503, %d answered 429, %d answered after %s", made.busy, made.limited, made.slow, slowAnswer)
 }

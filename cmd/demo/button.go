@@ -1,0 +1,71 @@
+package main
+
+import (
+	"errors"
+	"net/http"
+	"time"
+
+	"signup-sheet/internal/receiver"
+)
+
+// button makes trouble on purpose.
+type button struct {
+	name  string // in its address
+	label string
+	hint  string
+	on    func() bool // whether its trouble goes on; nil for trouble that is made at each press
+	press func(on bool) error
+}
+
+// buttons are those of the page, in order. Another trouble is another line.
+func (l *live) buttons() []button {
+	return []button{
+		l.endpointButton("down", "Endpoint down", "The sheet answers 503 to everything. Rows wait, none is lost or dead-lettered.",
+			receiver.Always(receiver.Answer{Status: http.StatusServiceUnavailable})),
+		l.endpointButton("limit", "Rate limit", "The sheet takes 30 rows in 6 seconds and answers 429 with Retry-After to the others.",
+			limit(30, 6*time.Second)),
+		{"kill", "kill -9", "Kills consumer 1 without warning and starts it again. What was in flight is sent again, and refused as a duplicate.", nil, l.kill},
+		{"second", "Second consumer", "Starts another consumer: the group shares out the partitions. Press again to stop it in good order.", func() bool { return l.fleet.has(secondConsumer) }, l.second},
+		{"poison", "Poison record", "Publishes a record that is no signup. It goes to the dead letters and stops nobody.", nil, l.poison},
+		{"pause", "Pause publishing", "Nothing new is published, so that what is in flight can be seen to arrive.", l.publisher.isPaused, l.pause},
+	}
+}
+
+// endpointButton makes the sheet answer in another way for as long as the button is on.
+func (l *live) endpointButton(name, label, hint string, answer receiver.Behaviour) button {
+	return button{name, label, hint, func() bool { return l.endpoint.has(name) }, func(on bool) error {
+		l.endpoint.switched(name, answer, on)
+		return nil
+	}}
+}
+
+// errRebalancing says why members do not come and go now: the embedded Kafka can lose sight of a member that vanishes
+// while it waits for the others.
+var errRebalancing = errors.New("the group is rebalancing: wait until every consumer is running")
+
+func (l *live) kill(bool) error {
+	if !l.broker.stable() {
+		return errRebalancing
+	}
+	return l.fleet.kill(firstConsumer)
+}
+
+func (l *live) second(on bool) error {
+	if !l.broker.stable() {
+		return errRebalancing
+	}
+	if on {
+		return l.fleet.begin(secondConsumer)
+	}
+	return l.fleet.end(secondConsumer)
+}
+
+func (l *live) poison(bool) error {
+	l.publisher.poison()
+	return nil
+}
+
+func (l *live) pause(on bool) error {
+	l.publisher.pause(on)
+	return nil
+}

@@ -1,0 +1,61 @@
+package main
+
+import (
+	"net/http"
+	"strings"
+	"testing"
+	"time"
+
+	"signup-sheet/internal/receiver"
+	"signup-sheet/internal/receiver/receivertest"
+)
+
+// visitWebhook runs the demo with a webhook that has a secret in its address.
+func visitWebhook(t *testing.T, r *receiver.Receiver, patience time.Duration) (string, error) {
+	t.Helper()
+	url := strings.Replace(receivertest.Serve(t, r), "http://", "http://user:s3cret@", 1) + "/s3cret"
+	output, err := play(t.Context(), t, options{seed: 1, webhook: url, pace: 20 * time.Millisecond, patience: patience})
+	if strings.Contains(output, "s3cret") || err != nil && strings.Contains(err.Error(), "s3cret") {
+		t.Errorf("the webhook's secret is shown: %v\n%s", err, output)
+	}
+	return output, err
+}
+
+func TestAWebhookOfSomebodyElseGetsTwentyRowsOneAtATime(t *testing.T) {
+	r := receiver.New()
+	output, err := visitWebhook(t, r, time.Minute)
+	if err != nil || !strings.Contains(output, "The webhook took 20 of 20 rows.") {
+		t.Errorf("%v\n%s", err, output)
+	}
+	if s := r.State(); s.Rows != 20 || s.Attempts != 20 || s.MaxInFlight != 1 {
+		t.Errorf("%+v", s)
+	}
+	for _, e := range r.Rows() {
+		if e.Row.Text("email") == "" {
+			t.Errorf("row %v", e.Row.Columns())
+		}
+	}
+}
+
+func TestAWebhookThatTakesNothingIsGivenUpWithTheReason(t *testing.T) {
+	r := receiver.New()
+	r.Script(receiver.Always(receiver.Answer{Status: http.StatusUnauthorized}))
+	output, err := visitWebhook(t, r, 3*time.Second)
+	if err == nil || !strings.Contains(output, "The webhook took 0 of 20 rows.") {
+		t.Fatalf("%v\n%s", err, output)
+	}
+	for _, want := range []string{"no row was taken for 3s", "401, 403"} {
+		if !strings.Contains(err.Error(), want) {
+			t.Errorf("%q is not in %q", want, err)
+		}
+	}
+}
+
+func TestRowsThatAWebhookRefusesAreNamed(t *testing.T) {
+	r := receiver.New()
+	r.Script(receiver.First(2, receiver.Answer{Status: http.StatusUnprocessableEntity}))
+	output, err := visitWebhook(t, r, time.Minute)
+	if err == nil || !strings.Contains(output, "The webhook took 18 of 20 rows.") || strings.Count(err.Error(), "is a dead letter: ") != 2 || !strings.Contains(err.Error(), "422") {
+		t.Errorf("%v\n%s", err, output)
+	}
+}
