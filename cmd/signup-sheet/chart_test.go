@@ -17,9 +17,9 @@ import (
 	"signup-sheet/internal/charttest"
 )
 
-// sample is a text that a setting takes and that is not its default. Numbers come first in their large form, which Helm likes to
+// sampleOf is a text that a setting takes and that is not its default. Numbers come first in their large form, which Helm likes to
 // write with an exponent.
-func sample(t *testing.T, s setting) string {
+func sampleOf(t *testing.T, s setting) string {
 	t.Helper()
 	for _, text := range []string{"1000000", "7000", "9s", "3MiB", "true", "false", ":9090", "https://example.com", "host-1:9093", "latest", "some-text"} {
 		if text != s.fallback && s.value.set(text) == nil {
@@ -77,7 +77,7 @@ func TestChartReachesEverySetting(t *testing.T) {
 		if s.fileless || s.secret {
 			continue
 		}
-		text := sample(t, s)
+		text := sampleOf(t, s)
 		want[s.name] = text
 		var value any = text
 		if !s.value.words {
@@ -135,7 +135,6 @@ func TestChartMountsEverySecret(t *testing.T) {
 	}
 	slices.Sort(entries)
 	slices.Sort(files)
-	skipWithoutTLS(t)
 	if !slices.Equal(entries, files) {
 		t.Errorf("the chart's secrets are not the program's files:\n%v\n%v", entries, files)
 	}
@@ -190,15 +189,12 @@ func loadRendered(t *testing.T, m charttest.Manifests) (config, error) {
 	}
 	text = strings.ReplaceAll(text, "/etc/signup-sheet/secrets", dir)
 	text = strings.ReplaceAll(text, "/vault/secrets/webhook", write(t, testURL)) // put there by other means
-	return load([]string{"--config", write(t, text)}, nil)
+	return load("run", []string{"--config", write(t, text)}, nil)
 }
 
 func TestProgramTakesWhatTheChartRenders(t *testing.T) {
 	for name, path := range charttest.Cases(t) {
 		t.Run(name, func(t *testing.T) {
-			if name != "minimal" && name != "everything" {
-				skipWithoutTLS(t)
-			}
 			if _, err := loadRendered(t, charttest.MustRender(t, "--values", path)); err != nil {
 				t.Error(err)
 			}
@@ -228,14 +224,5 @@ func TestChartGivesTheDrainItsTime(t *testing.T) {
 		if least := c.Consumer.DrainTimeout + after; got < least || got > least+15*time.Second {
 			t.Errorf("%s: the grace period is %s, want %s and a margin", config, got, least)
 		}
-	}
-}
-
-// skipWithoutTLS skips a test until the program has the settings kafka.tls and kafka.sasl.
-func skipWithoutTLS(t *testing.T) {
-	t.Helper()
-	var c config
-	if !slices.ContainsFunc(declare(&c), func(s setting) bool { return s.name == "kafka.tls.enabled" }) {
-		t.Skip("the program has no kafka.tls yet")
 	}
 }
