@@ -61,7 +61,7 @@ func values(t *testing.T, tree map[string]any) []string {
 func settingsIn(t *testing.T, text string) map[string]given {
 	t.Helper()
 	var c config
-	l := &loader{settings: declare(&c), origin: map[string]given{}, broken: map[string]bool{}}
+	l := &loader{settings: settingsOf("run", &c), origin: map[string]given{}, broken: map[string]bool{}}
 	found := map[string]given{}
 	l.parseFile("config.yaml", []byte(text), found)
 	if len(l.problems) > 0 {
@@ -73,7 +73,7 @@ func settingsIn(t *testing.T, text string) map[string]given {
 func TestChartReachesEverySetting(t *testing.T) {
 	var c config
 	config, want := map[string]any{}, map[string]string{}
-	for _, s := range declare(&c) {
+	for _, s := range settingsOf("run", &c) {
 		if s.fileless || s.secret {
 			continue
 		}
@@ -128,7 +128,7 @@ func TestChartMountsEverySecret(t *testing.T) {
 
 	var c config
 	var files []string
-	for _, s := range declare(&c) {
+	for _, s := range settingsOf("run", &c) {
 		if strings.HasSuffix(s.name, "_file") {
 			files = append(files, s.name)
 		}
@@ -142,7 +142,7 @@ func TestChartMountsEverySecret(t *testing.T) {
 
 func TestChartRefusesSecretsInItsConfig(t *testing.T) {
 	var c config
-	for _, s := range declare(&c) {
+	for _, s := range settingsOf("run", &c) {
 		if !s.secret {
 			continue
 		}
