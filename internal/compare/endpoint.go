@@ -89,13 +89,21 @@ func (e *endpoint) accept(number int, at time.Time) {
 	} else {
 		*newest = number + 1
 	}
-	if e.began.IsZero() && e.rows == e.records/10 {
+	if e.began.IsZero() && e.rows == e.before() {
 		e.began = at
 		close(e.trouble)
 	}
 	if e.scenario.status != 0 && e.recovered.IsZero() && !e.began.IsZero() && at.Sub(e.began) > e.outage {
 		e.recovered = at
 	}
+}
+
+// before is how many rows are accepted before the trouble begins: a tenth, or a half, so that commits have landed before a kill.
+func (e *endpoint) before() int {
+	if e.scenario.kill {
+		return e.records / 2
+	}
+	return e.records / 10
 }
 
 // done tells whether nothing more is waited for.

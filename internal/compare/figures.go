@@ -9,15 +9,15 @@ import (
 // figures is what one run has shown.
 type figures struct {
 	scenario  scenario
-	missing   int // rows that never came
-	again     int // rows accepted more than once
-	disorder  int // rows first accepted after a later one of their key
-	dead      int // dead letters
-	rate      float64
+	missing   int     // rows that never came
+	again     int     // rows accepted more than once
+	disorder  int     // rows first accepted after a later one of their key
+	dead      int     // dead letters
+	rate      float64 // rows a second
 	cpu       time.Duration
-	ended     bool // the process ended by itself
-	during    int
-	late      int
+	ended     bool          // the process ended by itself
+	during    int           // requests while the trouble lasted
+	late      int           // those of them that came when every client could know of it
 	recovered time.Duration // from the end of the trouble to the next row; negative: there was none
 	silence   time.Duration // the longest time without a new row
 }
@@ -48,7 +48,10 @@ func (f figures) String() string {
 	fmt.Fprintf(&b, "missing %d, twice %d, out of order %d, dead letters %d", f.missing, f.again, f.disorder, f.dead)
 	switch {
 	case f.scenario.status != 0:
-		fmt.Fprintf(&b, ", requests in the trouble %d (late %d), recovered after %.1f s", f.during, f.late, f.recovered.Seconds())
+		fmt.Fprintf(&b, ", requests in the trouble %d (late %d)", f.during, f.late)
+		if f.recovered >= 0 {
+			fmt.Fprintf(&b, ", next row %.1f s after it", f.recovered.Seconds())
+		}
 	case f.scenario.kill:
 		fmt.Fprintf(&b, ", silence %.1f s", f.silence.Seconds())
 	default:

@@ -8,7 +8,7 @@ import (
 	"time"
 )
 
-// scenario is one kind of trouble. It begins when a tenth of the rows have been accepted.
+// scenario is one kind of trouble.
 type scenario struct {
 	kill   bool // end the consumer with SIGKILL and start it again
 	stuck  bool // one row gets 503, always
