@@ -3,6 +3,7 @@ package main
 import (
 	"bytes"
 	"io"
+	"net"
 	"net/http"
 	"slices"
 	"strconv"
@@ -26,6 +27,7 @@ type endpoint struct {
 	during    int         // requests while it lasted
 	late      int         // those of them that came when every client could know of it
 	recovered time.Time   // first acceptance after the trouble
+	opened    int         // connections
 }
 
 // grace is how long requests still count as sent before their sender knew that there is trouble.
@@ -33,6 +35,16 @@ const grace = 250 * time.Millisecond
 
 func newEndpoint(o options) *endpoint {
 	return &endpoint{options: o, trouble: make(chan struct{}), firsts: make([]time.Time, o.records), newest: make([]int, keys)}
+}
+
+// connState counts connections; it is for [http.Server].
+func (e *endpoint) connState(_ net.Conn, state http.ConnState) {
+	if state != http.StateNew {
+		return
+	}
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	e.opened++
 }
 
 func (e *endpoint) ServeHTTP(w http.ResponseWriter, r *http.Request) {

@@ -18,6 +18,7 @@ type figures struct {
 	ended     bool          // the process ended by itself
 	during    int           // requests while the trouble lasted
 	late      int           // those of them that came when every client could know of it
+	opened    int           // connections to the endpoint
 	recovered time.Duration // from the end of the trouble to the next row; negative: there was none
 	silence   time.Duration // the longest time without a new row
 }
@@ -27,7 +28,7 @@ func (e *endpoint) figures() figures {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	f := figures{
-		scenario: e.scenario, missing: e.records - e.rows, again: e.again, disorder: e.disorder, during: e.during, late: e.late,
+		scenario: e.scenario, missing: e.records - e.rows, again: e.again, disorder: e.disorder, during: e.during, late: e.late, opened: e.opened,
 		recovered: -1,
 	}
 	if !e.recovered.IsZero() {
@@ -55,7 +56,7 @@ func (f figures) String() string {
 	case f.scenario.kill:
 		fmt.Fprintf(&b, ", silence %.1f s", f.silence.Seconds())
 	default:
-		fmt.Fprintf(&b, ", %.0f rows/s, cpu %.2f s", f.rate, f.cpu.Seconds())
+		fmt.Fprintf(&b, ", %.0f rows/s, cpu %.2f s, %d connections", f.rate, f.cpu.Seconds(), f.opened)
 	}
 	if f.ended {
 		b.WriteString(", ended by itself")

@@ -58,7 +58,7 @@ func run(ctx context.Context, o options) (figures, error) {
 	if err != nil {
 		return figures{}, err
 	}
-	server := &http.Server{Handler: e, ReadHeaderTimeout: time.Minute}
+	server := &http.Server{Handler: e, ReadHeaderTimeout: time.Minute, ConnState: e.connState}
 	go func() { _ = server.Serve(listener) }() // ends with Close
 	defer server.Close()
 
