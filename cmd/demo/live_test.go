@@ -68,7 +68,7 @@ func open(t *testing.T) *stage {
 // state asks for the view with all rows and dead letters.
 func (s *stage) state() view {
 	s.t.Helper()
-	_, body := send(s.t, http.MethodGet, s.url+"/state?rows=0&letters=0")
+	body := send(s.t, http.MethodGet, s.url+"/state?rows=0&letters=0").body
 	var v view
 	if err := json.Unmarshal([]byte(body), &v); err != nil {
 		s.t.Fatalf("%v: %s", err, body)
@@ -106,8 +106,8 @@ func (s *stage) until(what string, wanted func(view) bool) view {
 // press presses a button as the page does.
 func (s *stage) press(button string) {
 	s.t.Helper()
-	if response, body := send(s.t, http.MethodPost, s.url+"/press/"+button, "Origin: "+s.url, "Sec-Fetch-Site: same-origin"); response.StatusCode != http.StatusNoContent {
-		s.t.Fatalf("press %s: %s %s", button, response.Status, body)
+	if got := send(s.t, http.MethodPost, s.url+"/press/"+button, "Origin: "+s.url, "Sec-Fetch-Site: same-origin"); got.status != http.StatusNoContent {
+		s.t.Fatalf("press %s: %d %s", button, got.status, got.body)
 	}
 }
 
@@ -229,8 +229,8 @@ func TestEachButtonMakesItsTroubleAndEndsIt(t *testing.T) {
 
 	s.press("second?on=true")
 	s.until("two consumers", allRunning(2))
-	if response, body := send(t, http.MethodPost, s.url+"/press/second?on=true"); response.StatusCode != http.StatusNoContent {
-		t.Errorf("the same again: %s %s", response.Status, body)
+	if got := send(t, http.MethodPost, s.url+"/press/second?on=true"); got.status != http.StatusNoContent {
+		t.Errorf("the same again: %d %s", got.status, got.body)
 	}
 	s.press("second?on=false")
 	v = s.until("one consumer", allRunning(1))
@@ -238,8 +238,8 @@ func TestEachButtonMakesItsTroubleAndEndsIt(t *testing.T) {
 	before := v.Consumers[0].PID
 	s.press("kill")
 	s.until("why nothing is delivered", func(v view) bool { return strings.Contains(v.Mood.Text, "killed") && v.Mood.NextMS > 0 })
-	if response, body := send(t, http.MethodPost, s.url+"/press/second?on=true"); response.StatusCode != http.StatusConflict || !strings.Contains(body, "rebalancing") {
-		t.Errorf("another member during a rebalance: %s %s", response.Status, body)
+	if got := send(t, http.MethodPost, s.url+"/press/second?on=true"); got.status != http.StatusConflict || !strings.Contains(got.body, "rebalancing") {
+		t.Errorf("another member during a rebalance: %d %s", got.status, got.body)
 	}
 	v = s.until("another process", allRunning(1))
 	if v.Consumers[0].PID == before {

@@ -36,8 +36,15 @@ func (p *pressed) serve(t *testing.T) string {
 	return server.URL
 }
 
-// send sends a request with headers ("Name: text") and returns the answer with its body.
-func send(t *testing.T, method, url string, headers ...string) (*http.Response, string) {
+// answer is what came back.
+type answer struct {
+	status int
+	header http.Header
+	body   string
+}
+
+// send sends a request with headers ("Name: text").
+func send(t *testing.T, method, url string, headers ...string) answer {
 	t.Helper()
 	request, err := http.NewRequestWithContext(t.Context(), method, url, http.NoBody)
 	if err != nil {
@@ -60,7 +67,7 @@ func send(t *testing.T, method, url string, headers ...string) (*http.Response, 
 	if err != nil {
 		t.Fatal(err)
 	}
-	return response, string(body)
+	return answer{response.StatusCode, response.Header, string(body)}
 }
 
 func TestEveryAnswerOfThePageHasAStrictPolicy(t *testing.T) {
@@ -69,11 +76,11 @@ func TestEveryAnswerOfThePageHasAStrictPolicy(t *testing.T) {
 		"/": "text/html; charset=utf-8", "/page.css": "text/css; charset=utf-8", "/page.js": "text/javascript; charset=utf-8",
 		"/icon.svg": "image/svg+xml", "/state": "application/json", "/signups.csv": "text/csv; charset=utf-8",
 	} {
-		response, body := send(t, http.MethodGet, url+path)
-		if response.StatusCode != http.StatusOK || response.Header.Get("Content-Type") != kind || body == "" {
-			t.Errorf("%s: %s, %s, %d bytes", path, response.Status, response.Header.Get("Content-Type"), len(body))
+		got := send(t, http.MethodGet, url+path)
+		if got.status != http.StatusOK || got.header.Get("Content-Type") != kind || got.body == "" {
+			t.Errorf("%s: %d, %s, %d bytes", path, got.status, got.header.Get("Content-Type"), len(got.body))
 		}
-		csp := response.Header.Get("Content-Security-Policy")
+		csp := got.header.Get("Content-Security-Policy")
 		for _, want := range []string{"default-src 'none'", "script-src 'self'", "frame-ancestors 'none'", "require-trusted-types-for 'script'"} {
 			if !strings.Contains(csp, want) {
 				t.Errorf("%s: policy %q without %s", path, csp, want)
@@ -83,13 +90,13 @@ func TestEveryAnswerOfThePageHasAStrictPolicy(t *testing.T) {
 			t.Errorf("%s: policy %q", path, csp)
 		}
 		for _, name := range []string{"X-Content-Type-Options", "Referrer-Policy", "Cross-Origin-Resource-Policy"} {
-			if response.Header.Get(name) == "" {
+			if got.header.Get(name) == "" {
 				t.Errorf("%s: no %s", path, name)
 			}
 		}
 	}
-	if response, _ := send(t, http.MethodGet, url+"/run.go"); response.StatusCode != http.StatusNotFound {
-		t.Errorf("a file that is not of the page: %s", response.Status)
+	if got := send(t, http.MethodGet, url+"/run.go"); got.status != http.StatusNotFound {
+		t.Errorf("a file that is not of the page: %d", got.status)
 	}
 }
 
@@ -117,8 +124,8 @@ func TestOtherSitesNeitherPressButtonsNorReadThePage(t *testing.T) {
 		{"an address of the network", http.MethodGet, "/", []string{"Host: 192.168.0.1:" + port}, http.StatusMisdirectedRequest},
 		{"a GET presses nothing", http.MethodGet, "/press/once", nil, http.StatusMethodNotAllowed},
 	} {
-		if response, _ := send(t, test.method, url+test.path, test.headers...); response.StatusCode != test.status {
-			t.Errorf("%s: %s, want %d", test.name, response.Status, test.status)
+		if got := send(t, test.method, url+test.path, test.headers...); got.status != test.status {
+			t.Errorf("%s: %d, want %d", test.name, got.status, test.status)
 		}
 	}
 	if p.times != 0 {
@@ -131,8 +138,8 @@ func TestOtherSitesNeitherPressButtonsNorReadThePage(t *testing.T) {
 		{"Host: [::1]:" + port},
 		{"Host: 127.0.0.1"},
 	} {
-		if response, body := send(t, http.MethodPost, url+"/press/once", headers...); response.StatusCode != http.StatusNoContent || p.times != i+1 {
-			t.Errorf("%q: %s %s", headers, response.Status, body)
+		if got := send(t, http.MethodPost, url+"/press/once", headers...); got.status != http.StatusNoContent || p.times != i+1 {
+			t.Errorf("%q: %d %s", headers, got.status, got.body)
 		}
 	}
 }
@@ -142,8 +149,8 @@ func TestAButtonBecomesWhatItIsPressedToBe(t *testing.T) {
 	url := p.serve(t)
 	press := func(path string, status, times int) {
 		t.Helper()
-		if response, body := send(t, http.MethodPost, url+"/press/"+path); response.StatusCode != status || p.times != times {
-			t.Errorf("%s: %s %s, pressed %d times, want %d and %d", path, response.Status, body, p.times, status, times)
+		if got := send(t, http.MethodPost, url+"/press/"+path); got.status != status || p.times != times {
+			t.Errorf("%s: %d %s, pressed %d times, want %d and %d", path, got.status, got.body, p.times, status, times)
 		}
 	}
 	press("stays?on=true", http.StatusNoContent, 1)
@@ -154,8 +161,8 @@ func TestAButtonBecomesWhatItIsPressedToBe(t *testing.T) {
 	press("nothing", http.StatusNotFound, 3)
 	p.err = errors.New("not now")
 	press("once", http.StatusConflict, 4)
-	if _, body := send(t, http.MethodPost, url+"/press/once"); !strings.Contains(body, "not now") {
-		t.Errorf("answer %q", body)
+	if got := send(t, http.MethodPost, url+"/press/once"); !strings.Contains(got.body, "not now") {
+		t.Errorf("answer %q", got.body)
 	}
 }
 
@@ -163,7 +170,7 @@ func TestThePageAsksForTheRowsThatItDoesNotHave(t *testing.T) {
 	p := &pressed{}
 	url := p.serve(t)
 	for query, want := range map[string]int{"": -1, "?rows=": -1, "?rows=x": -1, "?rows=-3": -1, "?rows=0": 0, "?rows=17&letters=2": 17} {
-		_, body := send(t, http.MethodGet, url+"/state"+query)
+		body := send(t, http.MethodGet, url+"/state"+query).body
 		var v view
 		if err := json.Unmarshal([]byte(body), &v); err != nil || len(v.Buttons) != 2 || !v.Buttons[0].Toggle || v.Buttons[1].Toggle {
 			t.Errorf("%s: %v, %s", query, err, body)
