@@ -148,7 +148,7 @@ func (t *trial) group(ctx context.Context) Finding {
 	case group.ProtocolType != "" && group.ProtocolType != "consumer":
 		f.Err = &SetupError{"kafka.group", fmt.Sprintf("group %q is used by something else, of the type %s", t.cfg.Group, group.ProtocolType), "name another group"}
 	default:
-		f.Detail = fmt.Sprintf("may be joined, has %d members now", len(group.Members))
+		f.Detail = fmt.Sprintf("may be joined, members now: %d", len(group.Members))
 	}
 	return f
 }

@@ -63,12 +63,12 @@ func TestCheckIsContentWithWhatAMemberNeeds(t *testing.T) {
 	has(t, lines, "yes addresses of the cluster: ", s.Addrs()[0])
 	has(t, lines, "yes topic "+s.topic+": 3 partitions, READ is allowed")
 	has(t, lines, "yes dead-letter topic "+s.dlq()+": 2 partitions, WRITE is allowed, cleanup.policy=delete")
-	has(t, lines, "yes group "+s.group+": may be joined, has 0 members now")
+	has(t, lines, "yes group "+s.group+": may be joined, members now: 0")
 
 	m := s.join(t)
 	m.running(t, 3)
 	lines, _ = findings(t, s.config())
-	has(t, lines, "yes group "+s.group+": may be joined, has 1 members now")
+	has(t, lines, "yes group "+s.group+": may be joined, members now: 1")
 	m.leave(t)
 }
 

@@ -14,7 +14,15 @@ func newLogger(w io.Writer, c logConfig) *slog.Logger {
 	if c.Format == "text" || c.Format == "auto" && onTerminal {
 		return slog.New(tint.NewTextHandler(w, &tint.Options{Level: c.Level, NoColor: !onTerminal}))
 	}
-	return slog.New(slog.NewJSONHandler(w, &slog.HandlerOptions{Level: c.Level}))
+	return slog.New(slog.NewJSONHandler(w, &slog.HandlerOptions{Level: c.Level, ReplaceAttr: readable}))
+}
+
+// readable writes durations as everywhere else ("1.5s"), and not as a number of nanoseconds.
+func readable(_ []string, a slog.Attr) slog.Attr {
+	if a.Value.Kind() == slog.KindDuration {
+		a.Value = slog.StringValue(a.Value.Duration().String())
+	}
+	return a
 }
 
 func isTerminal(w io.Writer) bool {

@@ -6,17 +6,19 @@ import (
 	"log/slog"
 	"strings"
 	"testing"
+	"time"
 )
 
 func TestLogIsJSONUnlessItGoesToATerminal(t *testing.T) {
 	for _, format := range []string{"auto", "json"} {
 		var out bytes.Buffer
-		newLogger(&out, logConfig{Format: format}).Info("hello", "partition", 3)
+		newLogger(&out, logConfig{Format: format}).Info("hello", "partition", 3, "drain", 1500*time.Millisecond)
 		var line struct {
 			Msg       string
 			Partition int
+			Drain     string
 		}
-		if err := json.Unmarshal(out.Bytes(), &line); err != nil || line.Msg != "hello" || line.Partition != 3 {
+		if err := json.Unmarshal(out.Bytes(), &line); err != nil || line.Msg != "hello" || line.Partition != 3 || line.Drain != "1.5s" {
 			t.Errorf("%s: %q, %v", format, out.String(), err)
 		}
 	}
