@@ -223,6 +223,32 @@ func TestCheckOfBrokersThatCannotBeReached(t *testing.T) {
 	}
 }
 
+// Hazard 27: kafka-go takes the first words of another server for the length of
+// an answer, and memory for it.
+func TestAPortThatIsNoBrokersIsRefused(t *testing.T) {
+	web, err := new(net.ListenConfig).Listen(t.Context(), "tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	var serving sync.WaitGroup
+	serving.Go(func() {
+		for {
+			conn, err := web.Accept()
+			if err != nil {
+				return
+			}
+			_, _ = conn.Write([]byte("HTTP/1.1 400 Bad Request\r\nContent-Length: 0\r\n\r\n"))
+			conn.Close()
+		}
+	})
+	defer serving.Wait()
+	defer web.Close()
+	cfg := set(t, 1).config()
+	cfg.Brokers = []string{web.Addr().String()}
+	lines, _ := findings(t, cfg)
+	has(t, lines, "no  broker "+cfg.Brokers[0], "is no Kafka broker: name another in kafka.brokers")
+}
+
 func TestCheckSaysWhatIsWrongWithTheConnection(t *testing.T) {
 	authority, other := certificates.NewAuthority(t), certificates.NewAuthority(t)
 	ca := credentials.Files{Authorities: certificates.Write(t, t.TempDir(), "ca.crt", authority.PEM)}

@@ -31,11 +31,14 @@ type loginConn struct {
 	mu        sync.Mutex
 	sent, got frames
 	renew     time.Time // zero: never
+	ends      time.Time // of the login, if renew is not zero
 	readBy    time.Time // the deadlines that were set
 	writeBy   time.Time
 }
 
-// renewAfter is the part of a login's time after which another one is made.
+// renewAfter is the part of a login's time after which another one is made. If
+// there is no secret for it just then (its file is being written, the
+// authorization server is away), the login counts for the rest of its time.
 const renewAfter = 0.8
 
 // logIn logs in on conn, which was opened to address, a broker that takes these
@@ -103,6 +106,8 @@ func (c *loginConn) logInAgain() error {
 		return err
 	}
 	switch err := c.logIn(ctx); {
+	case isType[secretError](err) && time.Until(c.ends) > 2*dialTimeout:
+		c.renew = time.Now().Add(time.Until(c.ends) / 2)
 	case errors.Is(err, kafka.IllegalSASLState):
 		// Brokers without connections.max.reauth.ms say when a token ends, but take no
 		// second login, and leave the connection as it is.
@@ -123,6 +128,7 @@ func (c *loginConn) logIn(ctx context.Context) error {
 	}
 	c.renew = time.Time{}
 	if lifetime > 0 {
+		c.ends = time.Now().Add(lifetime)
 		c.renew = time.Now().Add(time.Duration(float64(lifetime) * renewAfter))
 	}
 	return nil
@@ -162,6 +168,11 @@ func (f *frames) add(b []byte) {
 // authenticate has the dialogue of a login, and returns how long it counts; 0 is
 // for ever.
 func (c *loginConn) authenticate(ctx context.Context) (time.Duration, error) {
+	// Before the broker is asked anything: a login that was begun has to be ended.
+	state, message, err := c.mechanism.Start(ctx)
+	if err != nil {
+		return 0, secretError{err}
+	}
 	hello, offer := kmsg.NewPtrSASLHandshakeRequest(), kmsg.NewPtrSASLHandshakeResponse()
 	hello.Mechanism = c.mechanism.Name()
 	if err := exchange(c.Conn, hello, offer, 1); err != nil {
@@ -175,10 +186,6 @@ func (c *loginConn) authenticate(ctx context.Context) (time.Duration, error) {
 		return 0, fmt.Errorf("%w: there is no SASL at this port: name another in kafka.brokers, or set kafka.sasl.mechanism to none", code)
 	default:
 		return 0, code
-	}
-	state, message, err := c.mechanism.Start(ctx)
-	if err != nil {
-		return 0, err
 	}
 	for {
 		req, res := kmsg.NewPtrSASLAuthenticateRequest(), kmsg.NewPtrSASLAuthenticateResponse()
@@ -201,6 +208,12 @@ func (c *loginConn) authenticate(ctx context.Context) (time.Duration, error) {
 		message = next
 	}
 }
+
+// secretError is why there is nothing to log in with.
+type secretError struct{ error }
+
+// Unwrap returns the cause.
+func (e secretError) Unwrap() error { return e.error }
 
 // remedy says what to look at. Secrets are read anew at each login.
 func (c *loginConn) remedy() string {

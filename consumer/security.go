@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/tls"
 	"crypto/x509"
+	"encoding/binary"
 	"errors"
 	"fmt"
 	"io"
@@ -133,25 +134,39 @@ func isClosed(err error) bool {
 	return errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) || errors.Is(err, syscall.ECONNRESET) || errors.Is(err, syscall.EPIPE)
 }
 
-// errSpeaksTLS is what a port says that expects TLS and got a Kafka request.
-var errSpeaksTLS = errors.New("the port speaks TLS: set kafka.tls.enabled to true, or name another port in kafka.brokers")
+// What a port turns out to be when it is not one of a broker without TLS.
+var (
+	errSpeaksTLS = errors.New("the port speaks TLS: set kafka.tls.enabled to true, or name another port in kafka.brokers")
+	errNoBroker  = errors.New("what answers at the port is no Kafka broker: name another in kafka.brokers")
+)
 
-// clearConn is a connection without TLS. It knows a TLS alert when it reads one,
-// which would be the beginning of a very long answer.
+// clearConn is a connection without TLS. It looks at the beginning of the first
+// answer: what a TLS or HTTP server says would be the length of a very long one,
+// for which kafka-go takes all the memory there is.
 type clearConn struct {
 	net.Conn
-	heard bool // only one reads at a time
+	head [4]byte // of the first answer: its length
+	have int     // bytes of head that were read
+	gave int     // bytes of head that were returned
 }
 
-// Read implements net.Conn.
+// Read implements net.Conn. Only one reads at a time.
 func (c *clearConn) Read(b []byte) (int, error) {
-	n, err := c.Conn.Read(b)
-	if n > 0 && !c.heard {
-		c.heard = true
-		// A TLS record: alert, version 3.x (RFC 8446, section 5.1).
-		if n >= 2 && b[0] == 21 && b[1] == 3 {
-			return 0, errSpeaksTLS
+	for c.have < len(c.head) {
+		n, err := c.Conn.Read(c.head[c.have:])
+		if c.have += n; c.have < len(c.head) && err != nil {
+			return 0, err
 		}
 	}
-	return n, err
+	switch {
+	case c.gave == len(c.head):
+		return c.Conn.Read(b)
+	case c.head[0] == 21 && c.head[1] == 3: // a TLS record: alert, version 3.x (RFC 8446, section 5.1)
+		return 0, errSpeaksTLS
+	case binary.BigEndian.Uint32(c.head[:]) > maxAnswer:
+		return 0, errNoBroker
+	}
+	n := copy(b, c.head[c.gave:])
+	c.gave += n
+	return n, nil
 }

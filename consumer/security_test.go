@@ -369,6 +369,40 @@ func TestALoginIsRenewedOnItsConnection(t *testing.T) {
 	})
 }
 
+// Hazard 27: a secret that is not there when a login is to be renewed is asked for
+// again while the login counts.
+func TestAFileThatIsBeingWrittenCostsNoConnection(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := setVirtual(t, 2, passwords(nil, kfake.Superuser("SCRAM-SHA-512", "signup", "signup-secret"),
+			kfake.BrokerConfigs(map[string]string{"connections.max.reauth.ms": "120000"}))...)
+		w := newWire(s)
+		f := newSecretFile(t, "signup-secret")
+		m := s.join(t, logsIn(auth.SCRAM512("signup", f.read)), w.on)
+		m.running(t, 2)
+		generation, records := m.Status().Generation, []*kgo.Record(nil)
+		for i := range 60 {
+			if i == 15 { // 90 s: shortly before logins are renewed
+				if err := os.WriteFile(f.path, nil, 0o600); err != nil {
+					t.Fatal(err)
+				}
+			}
+			if i == 17 {
+				if err := os.WriteFile(f.path, []byte("signup-secret\n"), 0o600); err != nil {
+					t.Fatal(err)
+				}
+			}
+			records = append(records, s.publish(t, fmt.Sprintf("l%d", i), 4, 4)...)
+			time.Sleep(6 * time.Second) //nolint:forbidigo // virtual
+		}
+		s.committed(t, int64(len(records)))
+		if g := m.Status().Generation; g != generation || m.metric(t, "rebalances_total") != 1 {
+			t.Errorf("generation %d became %d, %v rebalances", generation, g, m.metric(t, "rebalances_total"))
+		}
+		m.leave(t)
+		s.judge(t, records, 0)
+	})
+}
+
 // A broker that says nothing in a login keeps neither the member from trying
 // again nor the process from ending.
 func TestALoginWithoutAnAnswerIsGivenUp(t *testing.T) {

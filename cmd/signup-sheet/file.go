@@ -16,7 +16,11 @@ func (l *loader) file(from given) map[string]given {
 	if from.text == "" {
 		return found
 	}
-	content, err := readSmall(from.text)
+	shown := from.text
+	if strings.Contains(shown, "://") {
+		shown = "the file" // it may be the webhook's URL
+	}
+	content, err := readSmall(from.text, shown)
 	if err != nil {
 		l.problem("%s: %v", from.where, err)
 		return found

@@ -231,7 +231,11 @@ func (l *loader) readSecrets(c *config) {
 
 func (l *loader) readSecret(name, path string, check func(string) error) secret {
 	where := l.origin[name].where
-	content, err := readSmall(path)
+	shown := path
+	if !strings.HasPrefix(path, "/") && !strings.HasPrefix(path, ".") {
+		shown = "the file" // what does not begin like a path may be the secret itself
+	}
+	content, err := readSmall(path, shown)
 	if err != nil {
 		l.problem("%s: %v", where, err)
 		return ""
@@ -255,12 +259,8 @@ func token(text string) error {
 
 const largestFile = mebibyte
 
-// readSmall reads a file of at most largestFile bytes. Its errors show the path only if it looks like one.
-func readSmall(path string) ([]byte, error) {
-	shown := "the file"
-	if !strings.Contains(path, "://") {
-		shown = path
-	}
+// readSmall reads a file of at most largestFile bytes, which its errors call shown.
+func readSmall(path, shown string) ([]byte, error) {
 	info, err := os.Stat(path)
 	if err == nil && (info.IsDir() || info.Size() > largestFile) {
 		return nil, fmt.Errorf("read %s: want a file of at most %s", shown, formatSize(largestFile))

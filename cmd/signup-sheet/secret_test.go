@@ -32,6 +32,8 @@ func TestSecretsAreNeverShown(t *testing.T) {
 		{"set differently", []string{"--sink.url", url}, env{"SHEETS_WEBHOOK_URL": url + "2"}},
 		{"both URL and file", []string{"--sink.url", url, "--sink.url_file", urlFile}, nil},
 		{"the URL as the name of its file", []string{"--sink.url_file", url}, nil},
+		{"the URL without its scheme as the name of its file", []string{"--sink.url_file", badURL}, nil},
+		{"the key as the name of its file", []string{"--sink.url", url, "--agify.api_key_file", marker}, nil},
 		{"the URL as the name of the settings", []string{"--config", url}, nil},
 		{"the URL as a topic", []string{"--dead_letter.topic", url}, nil},
 		{"the URL as a broker", []string{"--kafka.brokers", url}, nil},
@@ -56,6 +58,7 @@ func TestSecretsAreNeverShown(t *testing.T) {
 		{"the password as the name of its file", []string{"--sink.url", url, "--kafka.sasl.mechanism", "plain", "--kafka.sasl.username", "u", "--kafka.sasl.password_file", marker}, nil},
 		{"the file of the password", []string{"--sink.url", url, "--kafka.sasl.mechanism", "plain", "--kafka.sasl.username", "u", "--kafka.sasl.password_file", write(t, marker+"\n"+marker)}, nil},
 		{"the file of the TLS key", []string{"--sink.url", url, "--kafka.tls.enabled", "--kafka.tls.certificate_file", badKeyFile, "--kafka.tls.key_file", badKeyFile}, nil},
+		{"a secret in the URL for tokens", []string{"--sink.url", url, "--kafka.sasl.mechanism", "oauthbearer", "--kafka.sasl.token_url", "https://c:" + marker + "@id.example.com", "--kafka.sasl.client_id", "c", "--kafka.sasl.client_secret_file", urlFile}, nil},
 		{"the command", []string{url}, nil},
 	} {
 		t.Run(c.name, func(t *testing.T) {

@@ -204,7 +204,7 @@ func declare(c *config) []setting {
 			help: "file that holds the token, for oauthbearer; somebody else keeps it fresh",
 		},
 		{
-			name: "kafka.sasl.token_url", value: text(&c.Kafka.SASL.TokenURL, "URL", webURL),
+			name: "kafka.sasl.token_url", value: text(&c.Kafka.SASL.TokenURL, "URL", plainURL(settingClientSecret)),
 			help: "where to ask for tokens by OAuth client credentials, for oauthbearer, instead of kafka.sasl.token_file",
 		},
 		{
@@ -278,7 +278,7 @@ func declare(c *config) []setting {
 			help: "guess ages from first names; a row goes out without an age when the guess fails",
 		},
 		{
-			name: "agify.url", value: text(&c.Agify.URL, "URL", plainURL), fallback: "https://api.agify.io",
+			name: "agify.url", value: text(&c.Agify.URL, "URL", plainURL("agify.api_key_file")), fallback: "https://api.agify.io",
 			help: "address of the agify API",
 		},
 		{

@@ -234,13 +234,15 @@ func webURL(text string) error {
 	return nil
 }
 
-// plainURL checks a URL that must not hold a secret.
-func plainURL(text string) error {
-	if err := webURL(text); err != nil {
-		return err
+// plainURL checks a URL that must not hold a secret, which belongs into the file that another setting names.
+func plainURL(secretFile string) func(text string) error {
+	return func(text string) error {
+		if err := webURL(text); err != nil {
+			return err
+		}
+		if u, err := url.Parse(text); err != nil || u.User != nil || u.RawQuery != "" || u.Fragment != "" {
+			return fmt.Errorf("want a URL without user, query and fragment (a secret goes into a file: %s)", secretFile)
+		}
+		return nil
 	}
-	if u, err := url.Parse(text); err != nil || u.User != nil || u.RawQuery != "" || u.Fragment != "" {
-		return errors.New("want a URL without user, query and fragment (a key goes into a file: agify.api_key_file)")
-	}
-	return nil
 }

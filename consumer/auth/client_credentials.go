@@ -25,8 +25,8 @@ type ClientCredentials struct {
 // tokenTimeout bounds one request for a token.
 const tokenTimeout = 10 * time.Second
 
-// Tokens returns a source of tokens. One is asked for when the last one has less than a fifth of its time left; the
-// client secret is read then.
+// Tokens returns a source of tokens. One is asked for when the last one has less than a fifth of its time left, and is
+// used on while there is no other; one without a time is used once. The client secret is read then.
 func (c ClientCredentials) Tokens() Secret {
 	s := &tokenSource{
 		secret: c.ClientSecret,
@@ -58,20 +58,30 @@ func (s *tokenSource) token(ctx context.Context) (string, error) {
 	if ctx.Err() != nil {
 		return "", context.Cause(ctx) // it was waited for too long
 	}
-	if s.last != nil && (s.last.Expiry.IsZero() || time.Now().Before(s.renew)) {
+	if s.last != nil && time.Now().Before(s.renew) {
 		return s.last.AccessToken, nil
 	}
-	var err error
-	if s.config.ClientSecret, err = s.secret(ctx); err != nil {
+	token, err := s.ask(ctx)
+	switch {
+	case err == nil:
+	case s.last != nil && time.Now().Before(s.last.Expiry):
+		return s.last.AccessToken, nil
+	default:
 		return "", err
 	}
-	token, err := s.config.Token(context.WithValue(ctx, oauth2.HTTPClient, s.client))
-	if err != nil {
-		return "", fmt.Errorf("ask for a token: %w", withoutSecrets(err))
-	}
 	s.last = token
-	s.renew = time.Now().Add(time.Until(token.Expiry) * 4 / 5)
+	s.renew = time.Now().Add(time.Until(token.Expiry) / 5 * 4) // in the past if the server does not say when the token ends
 	return token.AccessToken, nil
+}
+
+func (s *tokenSource) ask(ctx context.Context) (token *oauth2.Token, err error) {
+	if s.config.ClientSecret, err = s.secret(ctx); err != nil {
+		return nil, err
+	}
+	if token, err = s.config.Token(context.WithValue(ctx, oauth2.HTTPClient, s.client)); err != nil {
+		return nil, fmt.Errorf("ask for a token: %w", withoutSecrets(err))
+	}
+	return token, nil
 }
 
 // codePattern is what an error code of an authorization server looks like (RFC 6749, section 5.2).

@@ -114,6 +114,39 @@ func TestATokenThatEndsIsReplacedWithTheSecretOfThatMoment(t *testing.T) {
 	}
 }
 
+func TestATokenWithoutATimeIsNotKept(t *testing.T) {
+	n := 0
+	s := &authorizationServer{answer: func(w http.ResponseWriter) bool {
+		n++
+		w.Header().Set("Content-Type", "application/json")
+		fmt.Fprintf(w, `{"access_token":"token-%d","token_type":"Bearer"}`, n)
+		return true
+	}}
+	tokens := auth.ClientCredentials{TokenURL: s.serve(t), ClientID: "signup", ClientSecret: fixed("s1")}.Tokens()
+	for i := 1; i < 3; i++ {
+		if got, err := tokens(t.Context()); got != fmt.Sprint("token-", i) || err != nil {
+			t.Fatalf("%q, %v, want token-%d: nobody says how long the one before is good", got, err, i)
+		}
+	}
+}
+
+func TestATokenThatIsGoodIsUsedWhileThereIsNoOther(t *testing.T) {
+	s := &authorizationServer{secret: "s1", expires: 10}
+	tokens := auth.ClientCredentials{TokenURL: s.serve(t), ClientID: "signup", ClientSecret: fixed("s1")}.Tokens()
+	if got, err := tokens(t.Context()); got != "token-1" || err != nil {
+		t.Fatalf("%q, %v", got, err)
+	}
+	asked := make(chan struct{}, 100)
+	s.mu.Lock()
+	s.answer = func(w http.ResponseWriter) bool { w.WriteHeader(503); asked <- struct{}{}; return true }
+	s.mu.Unlock()
+	for tick := time.Tick(20 * time.Millisecond); len(asked) == 0; <-tick {
+		if got, err := tokens(t.Context()); got != "token-1" || err != nil {
+			t.Fatalf("%q, %v, want the token, which has a fifth of its time left", got, err)
+		}
+	}
+}
+
 // Hazard 22: a server may repeat what it was sent, and its URL may hold a key.
 func TestNoSecretIsInTheErrorsOfAnAuthorizationServer(t *testing.T) {
 	says := func(status int, body string) func(http.ResponseWriter) bool {

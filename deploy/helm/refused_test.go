@@ -30,6 +30,7 @@ func TestValuesThatCannotWorkAreRefused(t *testing.T) {
 		{"a budget of no percent", `podDisruptionBudget: {maxUnavailable: "0%"}`, "/podDisruptionBudget/maxUnavailable"},
 		{"memory in milli", "resources: {limits: {memory: 268435456000m}}", "/resources/limits/memory"},
 		{"a digest that is a tag", "image: {digest: latest}", "/image/digest"},
+		{"a name that cannot be", "fullnameOverride: Sheet_1", "/fullnameOverride"},
 		{"a key that cannot be", "secrets: {sink: {url_file: {key: a/b}}}", "/secrets/sink/url_file/key"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
