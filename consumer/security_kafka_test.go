@@ -34,7 +34,7 @@ func token(user string, valid time.Duration) string {
 
 // tokenServer hands out tokens of some seconds to the client signup with the
 // secret client-secret, and counts them.
-func tokenServer(t *testing.T, seconds int) (auth.Secret, *atomic.Int64) {
+func tokenServer(t *testing.T, seconds int) (sasl.Mechanism, *atomic.Int64) {
 	t.Helper()
 	var issued atomic.Int64
 	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
@@ -48,7 +48,7 @@ func tokenServer(t *testing.T, seconds int) (auth.Secret, *atomic.Int64) {
 		fmt.Fprintf(w, `{"access_token":%q,"token_type":"Bearer","expires_in":%d}`, token("signup", time.Duration(seconds)*time.Second), seconds)
 	}))
 	t.Cleanup(server.Close)
-	return auth.ClientCredentials{TokenURL: server.URL, ClientID: "signup", ClientSecret: newSecretFile(t, "client-secret").read}.Tokens(), &issued
+	return auth.ClientCredentials{TokenURL: server.URL, ClientID: "signup", ClientSecret: newSecretFile(t, "client-secret").read}.Login(), &issued
 }
 
 // Hazard 27: what only a real broker can show of secured connections, of the ends
@@ -106,7 +106,7 @@ func TestASecuredApacheKafka(t *testing.T) {
 			},
 			"client credentials": func(t *testing.T) []func(*consumer.Config) {
 				tokens, _ := tokenServer(t, 3600)
-				return []func(*consumer.Config){at(broker.SASLSSL), encrypts(trust), logsIn(auth.OAuthBearer(tokens))}
+				return []func(*consumer.Config){at(broker.SASLSSL), encrypts(trust), logsIn(tokens)}
 			},
 			"mutual TLS": func(t *testing.T) []func(*consumer.Config) {
 				files, _ := certified(t, broker.Authority.Issue(t, "signup"))
@@ -208,8 +208,8 @@ func TestASecuredApacheKafka(t *testing.T) {
 			goOn(t, map[string]*traffic{
 				"passwords":                          {scene: play(t, principal), tweaks: []func(*consumer.Config){at(broker.SASLSSL), encrypts(trust), logsIn(auth.SCRAM256("signup", password(t)))}},
 				"tokens in a file":                   {scene: play(t, principal), tweaks: []func(*consumer.Config){at(broker.SASLSSL), encrypts(trust), logsIn(auth.OAuthBearer(file.read))}},
-				"tokens by client credentials":       {scene: play(t, principal), tweaks: []func(*consumer.Config){at(broker.SASLSSL), encrypts(trust), logsIn(auth.OAuthBearer(tokens))}},
-				"where brokers take no second login": {scene: play(t, principal), tweaks: []func(*consumer.Config){at(broker.SASLPlaintext), logsIn(auth.OAuthBearer(others))}},
+				"tokens by client credentials":       {scene: play(t, principal), tweaks: []func(*consumer.Config){at(broker.SASLSSL), encrypts(trust), logsIn(tokens)}},
+				"where brokers take no second login": {scene: play(t, principal), tweaks: []func(*consumer.Config){at(broker.SASLPlaintext), logsIn(others)}},
 			})
 			if n := issued.Load(); n < 3 {
 				t.Errorf("%d tokens by client credentials, want one every 4 s", n)

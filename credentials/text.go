@@ -36,6 +36,10 @@ func (t Text) Read() (string, error) {
 
 // read returns what is in a small file.
 func read(path string) ([]byte, error) {
+	info, err := os.Stat(path)
+	if err == nil && !info.Mode().IsRegular() {
+		return nil, fmt.Errorf("%s is no file that can be read again and again", shown(path)) // a pipe, even for ever
+	}
 	file, err := os.Open(path) //nolint:gosec // the operator names the file
 	if err == nil {
 		defer file.Close()

@@ -3,6 +3,7 @@ package credentials_test
 import (
 	"os"
 	"strings"
+	"syscall"
 	"testing"
 
 	"signup-sheet/credentials"
@@ -25,6 +26,10 @@ func TestATextIsReadAnewWithoutItsLineBreak(t *testing.T) {
 func TestATextThatCannotBeUsedIsAnErrorWithoutIt(t *testing.T) {
 	const marker = "S3CR3T"
 	dir := t.TempDir()
+	pipe := dir + "/pipe"
+	if err := syscall.Mkfifo(pipe, 0o600); err != nil {
+		t.Fatal(err)
+	}
 	file := func(content string) string { return certificates.Write(t, dir, "password", []byte(content)) }
 	for _, c := range []struct{ name, path, content, want string }{
 		{"empty", "", "", " is empty"},
@@ -34,7 +39,8 @@ func TestATextThatCannotBeUsedIsAnErrorWithoutIt(t *testing.T) {
 		{"binary", "", marker + "\x00", " holds more than one line of text"},
 		{"too large", "", strings.Repeat(marker, 200_000), " is larger than 1048576 bytes"},
 		{"missing", dir + "/missing", "", "read " + dir + "/missing: no such file or directory"},
-		{"a directory", dir, "", "read " + dir + ": is a directory"},
+		{"a directory", dir, "", dir + " is no file that can be read again and again"},
+		{"a pipe that nobody writes to", pipe, "", "read again and again"},
 		{"a password instead of its file", marker + "/x", "", "read the file: no such file or directory"},
 		{"a secret instead of its file", "https://example.com/" + marker, "", "read the file: no such file or directory"},
 	} {

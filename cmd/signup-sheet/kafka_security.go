@@ -125,9 +125,9 @@ func kafkaSASL(c saslConfig) sasl.Mechanism {
 		if c.TokenFile != "" {
 			return auth.OAuthBearer(secretIn(settingToken, c.TokenFile))
 		}
-		return auth.OAuthBearer(auth.ClientCredentials{
+		return auth.ClientCredentials{
 			TokenURL: c.TokenURL, ClientID: c.ClientID, ClientSecret: secretIn(settingClientSecret, c.ClientSecretFile), Scopes: c.Scopes,
-		}.Tokens())
+		}.Login()
 	}
 	return nil
 }

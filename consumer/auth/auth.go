@@ -67,9 +67,12 @@ func (m mechanism) Start(ctx context.Context) (sasl.StateMachine, []byte, error)
 }
 
 // OAuthBearer is the mechanism OAUTHBEARER (RFC 7628): the token itself is sent, so the connection should be TLS.
-func OAuthBearer(token Secret) sasl.Mechanism { return bearer{token} }
+func OAuthBearer(token Secret) sasl.Mechanism { return bearer{token, func(string) {}} }
 
-type bearer struct{ token Secret }
+type bearer struct {
+	token   Secret
+	refused func(token string) // is told of a token that was refused
+}
 
 // Name implements sasl.Mechanism.
 func (bearer) Name() string { return "OAUTHBEARER" }
@@ -86,12 +89,15 @@ func (b bearer) Start(ctx context.Context) (sasl.StateMachine, []byte, error) {
 	if !tokenPattern.MatchString(token) {
 		return nil, nil, errors.New("the token is not one: want letters, digits and -._~+/ only")
 	}
-	return &bearerState{}, []byte("n,,\x01auth=Bearer " + token + "\x01\x01"), nil
+	return &bearerState{refuse: func() { b.refused(token) }}, []byte("n,,\x01auth=Bearer " + token + "\x01\x01"), nil
 }
 
 // bearerState is one login. A broker that refuses it sends why as a challenge, and waits for an answer before it ends
 // the exchange with an error.
-type bearerState struct{ refused bool }
+type bearerState struct {
+	refuse  func()
+	refused bool
+}
 
 // Next implements sasl.StateMachine.
 func (s *bearerState) Next(_ context.Context, challenge []byte) (done bool, response []byte, err error) {
@@ -102,5 +108,6 @@ func (s *bearerState) Next(_ context.Context, challenge []byte) (done bool, resp
 		return false, nil, errors.New("the token is refused")
 	}
 	s.refused = true
+	s.refuse()
 	return false, []byte{1}, nil
 }

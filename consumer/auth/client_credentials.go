@@ -10,6 +10,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/segmentio/kafka-go/sasl"
 	"golang.org/x/oauth2"
 	"golang.org/x/oauth2/clientcredentials"
 )
@@ -25,9 +26,14 @@ type ClientCredentials struct {
 // tokenTimeout bounds one request for a token.
 const tokenTimeout = 10 * time.Second
 
-// Tokens returns a source of tokens. One is asked for when the last one has less than a fifth of its time left, and is
-// used on while there is no other; one without a time is used once. The client secret is read then.
-func (c ClientCredentials) Tokens() Secret {
+// patience is how long a token that a broker refused is tried on: the broker may not know its key yet, and an
+// authorization server is not to be asked at each of many logins that fail.
+const patience = 10 * time.Second
+
+// Login is the mechanism OAUTHBEARER with tokens of the server. One is asked for when the last one has less than a fifth
+// of its time left or was refused, and is used on while there is no other; one without a time is used once. The client
+// secret is read then.
+func (c ClientCredentials) Login() sasl.Mechanism {
 	s := &tokenSource{
 		secret: c.ClientSecret,
 		// One for all requests: it remembers in which way the server takes the secret.
@@ -39,7 +45,7 @@ func (c ClientCredentials) Tokens() Secret {
 			Transport: &http.Transport{Proxy: http.ProxyFromEnvironment, DisableKeepAlives: true, ForceAttemptHTTP2: true},
 		},
 	}
-	return s.token
+	return bearer{s.token, s.refused}
 }
 
 type tokenSource struct {
@@ -49,6 +55,7 @@ type tokenSource struct {
 	mu     sync.Mutex // held during a request: whoever comes then waits for its token
 	config *clientcredentials.Config
 	last   *oauth2.Token
+	asked  time.Time // when last was asked for
 	renew  time.Time // when last is too old
 }
 
@@ -69,9 +76,18 @@ func (s *tokenSource) token(ctx context.Context) (string, error) {
 	default:
 		return "", err
 	}
-	s.last = token
+	s.last, s.asked = token, time.Now()
 	s.renew = time.Now().Add(time.Until(token.Expiry) / 5 * 4) // in the past if the server does not say when the token ends
 	return token.AccessToken, nil
+}
+
+// refused is told of a token that a broker did not take: it may have been revoked.
+func (s *tokenSource) refused(token string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.last != nil && s.last.AccessToken == token && time.Since(s.asked) >= patience {
+		s.last = nil
+	}
 }
 
 func (s *tokenSource) ask(ctx context.Context) (token *oauth2.Token, err error) {

@@ -65,14 +65,24 @@ func fixed(secret string) auth.Secret {
 	return func(context.Context) (string, error) { return secret, nil }
 }
 
+// tokensOf returns what would be sent to a broker.
+func tokensOf(c auth.ClientCredentials) auth.Secret {
+	login := c.Login()
+	return func(ctx context.Context) (string, error) {
+		_, message, err := login.Start(ctx)
+		token := strings.TrimPrefix(string(message), "n,,\x01auth=Bearer ")
+		return strings.TrimSuffix(token, "\x01\x01"), err
+	}
+}
+
 func TestATokenIsKeptUntilAFifthOfItsTimeIsLeft(t *testing.T) {
 	for _, inBody := range []bool{false, true} {
 		s := &authorizationServer{secret: "s1", expires: 3600, inBody: inBody}
 		secret := "s1"
-		tokens := auth.ClientCredentials{
+		tokens := tokensOf(auth.ClientCredentials{
 			TokenURL: s.serve(t), ClientID: "signup", Scopes: []string{"kafka", "read"},
 			ClientSecret: func(context.Context) (string, error) { return secret, nil },
-		}.Tokens()
+		})
 		for range 3 {
 			if got, err := tokens(t.Context()); got != "token-1" || err != nil {
 				t.Fatalf("%q, %v, want the first token", got, err)
@@ -87,9 +97,9 @@ func TestATokenIsKeptUntilAFifthOfItsTimeIsLeft(t *testing.T) {
 func TestATokenThatEndsIsReplacedWithTheSecretOfThatMoment(t *testing.T) {
 	s := &authorizationServer{secret: "s1", expires: 1}
 	secret := "s1"
-	tokens := auth.ClientCredentials{
+	tokens := tokensOf(auth.ClientCredentials{
 		TokenURL: s.serve(t), ClientID: "signup", ClientSecret: func(context.Context) (string, error) { return secret, nil },
-	}.Tokens()
+	})
 	if got, err := tokens(t.Context()); got != "token-1" || err != nil {
 		t.Fatalf("%q, %v", got, err)
 	}
@@ -122,7 +132,7 @@ func TestATokenWithoutATimeIsNotKept(t *testing.T) {
 		fmt.Fprintf(w, `{"access_token":"token-%d","token_type":"Bearer"}`, n)
 		return true
 	}}
-	tokens := auth.ClientCredentials{TokenURL: s.serve(t), ClientID: "signup", ClientSecret: fixed("s1")}.Tokens()
+	tokens := tokensOf(auth.ClientCredentials{TokenURL: s.serve(t), ClientID: "signup", ClientSecret: fixed("s1")})
 	for i := 1; i < 3; i++ {
 		if got, err := tokens(t.Context()); got != fmt.Sprint("token-", i) || err != nil {
 			t.Fatalf("%q, %v, want token-%d: nobody says how long the one before is good", got, err, i)
@@ -132,7 +142,7 @@ func TestATokenWithoutATimeIsNotKept(t *testing.T) {
 
 func TestATokenThatIsGoodIsUsedWhileThereIsNoOther(t *testing.T) {
 	s := &authorizationServer{secret: "s1", expires: 10}
-	tokens := auth.ClientCredentials{TokenURL: s.serve(t), ClientID: "signup", ClientSecret: fixed("s1")}.Tokens()
+	tokens := tokensOf(auth.ClientCredentials{TokenURL: s.serve(t), ClientID: "signup", ClientSecret: fixed("s1")})
 	if got, err := tokens(t.Context()); got != "token-1" || err != nil {
 		t.Fatalf("%q, %v", got, err)
 	}
@@ -144,6 +154,29 @@ func TestATokenThatIsGoodIsUsedWhileThereIsNoOther(t *testing.T) {
 		if got, err := tokens(t.Context()); got != "token-1" || err != nil {
 			t.Fatalf("%q, %v, want the token, which has a fifth of its time left", got, err)
 		}
+	}
+}
+
+// A broker refuses a token that was revoked early. Another one is asked for, but not at each login that fails.
+func TestATokenThatIsRefusedIsReplacedAfterAWhile(t *testing.T) {
+	t.Parallel()
+	s := &authorizationServer{secret: "s1", expires: 3600}
+	login := auth.ClientCredentials{TokenURL: s.serve(t), ClientID: "signup", ClientSecret: fixed("s1")}.Login()
+	begin := time.Now()
+	for tick := time.Tick(50 * time.Millisecond); s.count() < 2; <-tick {
+		state, _, err := login.Start(t.Context())
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, _, err := state.Next(t.Context(), []byte(`{"status":"invalid_token"}`)); err != nil {
+			t.Fatal(err)
+		}
+		if time.Since(begin) > time.Minute {
+			t.Fatal("the refused token is still used")
+		}
+	}
+	if took := time.Since(begin); took < 9*time.Second {
+		t.Errorf("asked for another one after %s, want some patience", took)
 	}
 }
 
@@ -184,7 +217,7 @@ func TestNoSecretIsInTheErrorsOfAnAuthorizationServer(t *testing.T) {
 			case "an unknown server":
 				source.TokenURL = "http://127.0.0.1:1/token?tenant=T3N4NT"
 			}
-			token, err := source.Tokens()(t.Context())
+			token, err := tokensOf(source)(t.Context())
 			if err == nil || token != "" || !strings.Contains(err.Error(), c.want) {
 				t.Fatalf("%q, %v, want %q", token, err, c.want)
 			}
