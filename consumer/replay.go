@@ -110,6 +110,11 @@ func (c *Consumer) survey(ctx context.Context) (finished bool) {
 	for pause := 100 * time.Millisecond; ctx.Err() == nil; pause = min(2*pause, 2*time.Second) {
 		id, err := c.control.topicID(ctx, c.cfg.Group, c.cfg.Topic)
 		if err == nil {
+			// What is found out is of this topic: a session of another one begins anew.
+			if id.differs(c.topic) {
+				c.forget()
+			}
+			c.topic = id
 			finished, err = c.reached(ctx, id)
 		}
 		if err == nil && !finished {
