@@ -40,19 +40,9 @@ func (c *Consumer) Preview(ctx context.Context) (*Preview, error) {
 	if err := c.check(ctx); err != nil || ctx.Err() != nil {
 		return nil, errors.Join(err, context.Cause(ctx))
 	}
-	for pause := 100 * time.Millisecond; ; pause = min(2*pause, 2*time.Second) {
-		err := c.measure(ctx)
-		if err == nil {
-			break
-		}
-		if ctx.Err() == nil {
-			c.log.Warn("cannot find out what there is to replay: trying again", "err", err)
-		}
-		select {
-		case <-time.After(pause):
-		case <-ctx.Done():
-			return nil, context.Cause(ctx)
-		}
+	c.insist(ctx, func() error { return c.measure(ctx) })
+	if ctx.Err() != nil {
+		return nil, context.Cause(ctx)
 	}
 	windows := map[int32]*window{}
 	for p, e := range c.extents {

@@ -107,31 +107,41 @@ func (c *Consumer) Progress() Progress {
 // survey finds out what there is to replay, and reports whether it is finished
 // already. It tries until it knows, or ctx ends.
 func (c *Consumer) survey(ctx context.Context) (finished bool) {
-	for pause := 100 * time.Millisecond; ctx.Err() == nil; pause = min(2*pause, 2*time.Second) {
+	c.insist(ctx, func() error {
 		id, err := c.control.topicID(ctx, c.cfg.Group, c.cfg.Topic)
+		if err != nil {
+			return err
+		}
+		// What is found out is of this topic: a session of another one begins anew.
+		if id.differs(c.topic) {
+			c.forget()
+		}
+		c.topic = id
+		if finished, err = c.reached(ctx, id); err != nil || finished {
+			return err
+		}
+		return c.measure(ctx)
+	})
+	return finished && ctx.Err() == nil
+}
+
+// insist asks until there is an answer, or ctx ends.
+func (c *Consumer) insist(ctx context.Context, ask func() error) {
+	var said time.Time
+	for pause := 100 * time.Millisecond; ctx.Err() == nil; pause = min(2*pause, 2*time.Second) {
+		err := ask()
 		if err == nil {
-			// What is found out is of this topic: a session of another one begins anew.
-			if id.differs(c.topic) {
-				c.forget()
-			}
-			c.topic = id
-			finished, err = c.reached(ctx, id)
+			return
 		}
-		if err == nil && !finished {
-			err = c.measure(ctx)
-		}
-		if err == nil {
-			return finished
-		}
-		if ctx.Err() == nil {
-			c.log.Warn("cannot find out what there is to replay: trying again", "group", c.cfg.Group, "err", err)
+		if ctx.Err() == nil && time.Since(said) >= 10*time.Second {
+			said = time.Now()
+			c.log.Log(ctx, severity(err), "cannot find out what there is to replay: trying again", "group", c.cfg.Group, "err", c.cfg.permission(err))
 		}
 		select {
 		case <-time.After(pause):
 		case <-ctx.Done():
 		}
 	}
-	return false
 }
 
 // measure finds the extents of all partitions.
@@ -286,7 +296,7 @@ func (s *session) awaitEnd(ctx context.Context) {
 			return
 		case err != nil:
 			if failed++; failed == 1 || failed%60 == 0 {
-				s.log.Warn("cannot ask how far the replay is: trying again", "err", err)
+				s.log.Log(ctx, severity(err), "cannot ask how far the replay is: trying again", "err", s.c.cfg.permission(err))
 			}
 		case !said && len(s.windows) > 0 && s.atEnd():
 			said = true

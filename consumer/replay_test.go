@@ -11,6 +11,8 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/twmb/franz-go/pkg/kerr"
+	"github.com/twmb/franz-go/pkg/kfake"
 	"github.com/twmb/franz-go/pkg/kgo"
 	"github.com/twmb/franz-go/pkg/kmsg"
 
@@ -546,5 +548,24 @@ func TestReplayOfATopicThatIsRecreatedBeforeItsFirstSession(t *testing.T) {
 				t.Fatalf("finished, but new-%d was not sent: %+v", i, p)
 			}
 		}
+	})
+}
+
+// The group of a replay has another name than the consumer's, so that a permission for
+// that one is often missing. The error names it, now and then.
+func TestReplayWhoseGroupIsDeniedSaysSoAndWaits(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := setVirtual(t, 1)
+		r := day()
+		s.publishAt(t, "r", every(r.From, time.Second, 10)...)
+		denied := s.Fake().Fault(kfake.Fault{Keys: []kmsg.Key{kmsg.OffsetFetch}, Err: kerr.GroupAuthorizationFailed, Count: -1})
+		m := s.replay(t, r)
+		time.Sleep(time.Minute) //nolint:forbidigo // virtual: how long it is denied
+		text := m.log.String()
+		if n := strings.Count(text, "level=ERROR"); n < 1 || n > 7 || strings.Count(text, "allow READ on group "+s.groupOf(r)) != n {
+			t.Errorf("%d errors in a minute: %s", n, m.log.tail(3))
+		}
+		denied.Remove()
+		m.finishes(t)
 	})
 }
