@@ -37,8 +37,9 @@ const previewRows = 3
 // when ctx ends first. Either Preview or Run is called, once.
 func (c *Consumer) Preview(ctx context.Context) (*Preview, error) {
 	defer c.close()
-	if err := c.check(ctx); err != nil || ctx.Err() != nil {
-		return nil, errors.Join(err, context.Cause(ctx))
+	// The dead-letter topic is not needed, and not created.
+	if _, err := c.exists(ctx, c.data, wanted{"kafka.topic", c.cfg.Topic, "READ", nil}); err != nil {
+		return nil, err
 	}
 	c.insist(ctx, func() error { return c.measure(ctx) })
 	if ctx.Err() != nil {

@@ -569,3 +569,21 @@ func TestReplayWhoseGroupIsDeniedSaysSoAndWaits(t *testing.T) {
 		m.finishes(t)
 	})
 }
+
+// A dry run writes nothing, so it does without a dead-letter topic and leaves its
+// creation to the replay.
+func TestDryRunDoesNotCreateTheDeadLetterTopic(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := setVirtual(t, 1)
+		r := day()
+		s.publishAt(t, "r", every(r.From, time.Second, 10)...)
+		s.DeleteTopic(t, s.dlq())
+		m := s.newMember(t, func(c *consumer.Config) { c.Range, c.Group, c.CreateDeadLetter = &r, s.groupOf(r), true })
+		if p, err := m.Preview(t.Context()); err != nil || p.Partitions[0].Rows != 10 {
+			t.Errorf("%+v, %v", p, err)
+		}
+		if s.Fake().TopicInfo(s.dlq()) != nil {
+			t.Error("it created the dead-letter topic")
+		}
+	})
+}
