@@ -243,9 +243,27 @@ func (c *Consumer) reached(ctx context.Context, id topicID) (finished bool, err 
 	if err != nil {
 		return false, err
 	}
+	finished, later := c.compare(info, id, committed)
+	for p, offset := range later {
+		if !finished {
+			break
+		}
+		end, err := c.control.listOffset(ctx, c.cfg.Topic, p, latest)
+		if err != nil {
+			return false, err
+		}
+		finished = finished && offset <= end // or else it is of another log
+	}
+	return finished, nil
+}
+
+// compare notes how far the commits are, and reports whether that is all of it. Later
+// are the commits beyond the end that this process knows: those of a member with a
+// later one, if they do not say where they end.
+func (c *Consumer) compare(info topicInfo, id topicID, committed map[int32]position) (finished bool, later map[int32]int64) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	finished = true
+	finished, later = true, map[int32]int64{}
 	for p, pos := range committed {
 		meta, err := decodeCompletions(pos.metadata, place(info.clusterID, c.cfg.Topic, p), pos.offset)
 		earlier := err == nil && meta.topic != 0 && id.short() != 0 && meta.topic != id.short()
@@ -256,8 +274,11 @@ func (c *Consumer) reached(ctx context.Context, id topicID) (finished bool, err 
 		c.reachedAt[p] = pos.offset
 		e, known := c.extents[p]
 		if err != nil || !meta.ends {
-			// A broker that refuses metadata. Another member's end may differ.
-			finished = finished && known && pos.offset == e.end
+			// A broker that refuses metadata.
+			finished = finished && known && pos.offset >= e.end
+			if known && pos.offset > e.end {
+				later[p] = pos.offset
+			}
 			continue
 		}
 		if known {
@@ -266,7 +287,7 @@ func (c *Consumer) reached(ctx context.Context, id topicID) (finished bool, err 
 		}
 		finished = finished && pos.offset >= meta.end
 	}
-	return finished, nil
+	return finished, later
 }
 
 // reach notes how far the group has come in a partition.

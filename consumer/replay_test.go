@@ -587,3 +587,43 @@ func TestDryRunDoesNotCreateTheDeadLetterTopic(t *testing.T) {
 		}
 	})
 }
+
+// Where brokers refuse the metadata of commits, processes have ends of their own, and
+// still do not wait for each other for ever.
+func TestReplayIsSharedWithoutMetadata(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := setVirtual(t, 2)
+		r := day()
+		s.Fake().ControlKey(int16(kmsg.OffsetCommit), func(kreq kmsg.Request) (kmsg.Response, error, bool) {
+			s.Fake().KeepControl()
+			req := kreq.(*kmsg.OffsetCommitRequest)
+			res := req.ResponseKind().(*kmsg.OffsetCommitResponse)
+			large := false
+			for _, tp := range req.Topics {
+				rt := kmsg.NewOffsetCommitResponseTopic()
+				rt.Topic = tp.Topic
+				for _, p := range tp.Partitions {
+					rp := kmsg.NewOffsetCommitResponseTopicPartition()
+					rp.Partition = p.Partition
+					if p.Metadata != nil && *p.Metadata != "" {
+						large = true
+					}
+					rp.ErrorCode = kerr.OffsetMetadataTooLarge.Code
+					rt.Partitions = append(rt.Partitions, rp)
+				}
+				res.Topics = append(res.Topics, rt)
+			}
+			return res, nil, large
+		})
+		s.publishAt(t, "r", every(r.From, time.Second, 200)...)
+		s.sheet.Script(receiver.Always(receiver.Answer{Delay: 50 * time.Millisecond}))
+		few := func(c *consumer.Config) { c.Sink.Concurrency = 1 }
+		a := s.replay(t, r, few)
+		s.delivered(t, 5)
+		s.publishAt(t, "late", every(r.From, time.Second, 20)...)
+		b := s.replay(t, r, few)
+		b.running(t, 1)
+		a.finishes(t)
+		b.finishes(t)
+	})
+}
