@@ -37,22 +37,13 @@ const previewRows = 3
 // when ctx ends first. Either Preview or Run is called, once.
 func (c *Consumer) Preview(ctx context.Context) (*Preview, error) {
 	defer c.close()
-	if err := c.check(ctx); err != nil || ctx.Err() != nil {
-		return nil, errors.Join(err, context.Cause(ctx))
+	// The dead-letter topic is not needed, and not created.
+	if _, err := c.exists(ctx, c.data, wanted{"kafka.topic", c.cfg.Topic, "READ", nil}); err != nil {
+		return nil, err
 	}
-	for pause := 100 * time.Millisecond; ; pause = min(2*pause, 2*time.Second) {
-		err := c.measure(ctx)
-		if err == nil {
-			break
-		}
-		if ctx.Err() == nil {
-			c.log.Warn("cannot find out what there is to replay: trying again", "err", err)
-		}
-		select {
-		case <-time.After(pause):
-		case <-ctx.Done():
-			return nil, context.Cause(ctx)
-		}
+	c.insist(ctx, func() error { return c.measure(ctx) })
+	if ctx.Err() != nil {
+		return nil, context.Cause(ctx)
 	}
 	windows := map[int32]*window{}
 	for p, e := range c.extents {

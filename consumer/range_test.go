@@ -77,3 +77,13 @@ func TestCommitsOfAReplaySayWhereItEnds(t *testing.T) {
 		t.Error("metadata without topic, end and completions")
 	}
 }
+
+// A process that had a later end, and lost it to the commits of another, remembers
+// what it saw settled beyond the end that counts.
+func TestWhatIsKnownBeyondTheEndOfAReplayDoesNotHoldItBack(t *testing.T) {
+	w := ranged(0, 6, completions{base: 0, time: 1000, done: spans{{1, 9}}})
+	settleAll(w, w.take([]record{at(0, 1000), at(1, 1000), at(2, 1000), at(3, 1000), at(4, 1000), at(5, 1000), at(6, 1000)}, 7, 100, 1<<20).ready)
+	if pos := w.position(maxMetadata); pos.offset != 6 {
+		t.Errorf("commits %d, want the end, 6", pos.offset)
+	}
+}

@@ -107,26 +107,41 @@ func (c *Consumer) Progress() Progress {
 // survey finds out what there is to replay, and reports whether it is finished
 // already. It tries until it knows, or ctx ends.
 func (c *Consumer) survey(ctx context.Context) (finished bool) {
-	for pause := 100 * time.Millisecond; ctx.Err() == nil; pause = min(2*pause, 2*time.Second) {
+	c.insist(ctx, func() error {
 		id, err := c.control.topicID(ctx, c.cfg.Group, c.cfg.Topic)
+		if err != nil {
+			return err
+		}
+		// What is found out is of this topic: a session of another one begins anew.
+		if id.differs(c.topic) {
+			c.forget()
+		}
+		c.topic = id
+		if finished, err = c.reached(ctx, id); err != nil || finished {
+			return err
+		}
+		return c.measure(ctx)
+	})
+	return finished && ctx.Err() == nil
+}
+
+// insist asks until there is an answer, or ctx ends.
+func (c *Consumer) insist(ctx context.Context, ask func() error) {
+	var said time.Time
+	for pause := 100 * time.Millisecond; ctx.Err() == nil; pause = min(2*pause, 2*time.Second) {
+		err := ask()
 		if err == nil {
-			finished, err = c.reached(ctx, id)
+			return
 		}
-		if err == nil && !finished {
-			err = c.measure(ctx)
-		}
-		if err == nil {
-			return finished
-		}
-		if ctx.Err() == nil {
-			c.log.Warn("cannot find out what there is to replay: trying again", "group", c.cfg.Group, "err", err)
+		if ctx.Err() == nil && time.Since(said) >= 10*time.Second {
+			said = time.Now()
+			c.log.Log(ctx, severity(err), "cannot find out what there is to replay: trying again", "group", c.cfg.Group, "err", c.cfg.permission(err))
 		}
 		select {
 		case <-time.After(pause):
 		case <-ctx.Done():
 		}
 	}
-	return false
 }
 
 // measure finds the extents of all partitions.
@@ -228,9 +243,27 @@ func (c *Consumer) reached(ctx context.Context, id topicID) (finished bool, err 
 	if err != nil {
 		return false, err
 	}
+	finished, later := c.compare(info, id, committed)
+	for p, offset := range later {
+		if !finished {
+			break
+		}
+		end, err := c.control.listOffset(ctx, c.cfg.Topic, p, latest)
+		if err != nil {
+			return false, err
+		}
+		finished = finished && offset <= end // or else it is of another log
+	}
+	return finished, nil
+}
+
+// compare notes how far the commits are, and reports whether that is all of it. Later
+// are the commits beyond the end that this process knows: those of a member with a
+// later one, if they do not say where they end.
+func (c *Consumer) compare(info topicInfo, id topicID, committed map[int32]position) (finished bool, later map[int32]int64) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	finished = true
+	finished, later = true, map[int32]int64{}
 	for p, pos := range committed {
 		meta, err := decodeCompletions(pos.metadata, place(info.clusterID, c.cfg.Topic, p), pos.offset)
 		earlier := err == nil && meta.topic != 0 && id.short() != 0 && meta.topic != id.short()
@@ -241,8 +274,11 @@ func (c *Consumer) reached(ctx context.Context, id topicID) (finished bool, err 
 		c.reachedAt[p] = pos.offset
 		e, known := c.extents[p]
 		if err != nil || !meta.ends {
-			// A broker that refuses metadata. Another member's end may differ.
-			finished = finished && known && pos.offset == e.end
+			// A broker that refuses metadata.
+			finished = finished && known && pos.offset >= e.end
+			if known && pos.offset > e.end {
+				later[p] = pos.offset
+			}
 			continue
 		}
 		if known {
@@ -251,7 +287,7 @@ func (c *Consumer) reached(ctx context.Context, id topicID) (finished bool, err 
 		}
 		finished = finished && pos.offset >= meta.end
 	}
-	return finished, nil
+	return finished, later
 }
 
 // reach notes how far the group has come in a partition.
@@ -281,7 +317,7 @@ func (s *session) awaitEnd(ctx context.Context) {
 			return
 		case err != nil:
 			if failed++; failed == 1 || failed%60 == 0 {
-				s.log.Warn("cannot ask how far the replay is: trying again", "err", err)
+				s.log.Log(ctx, severity(err), "cannot ask how far the replay is: trying again", "err", s.c.cfg.permission(err))
 			}
 		case !said && len(s.windows) > 0 && s.atEnd():
 			said = true

@@ -6,11 +6,15 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
 
+	"github.com/twmb/franz-go/pkg/kerr"
+	"github.com/twmb/franz-go/pkg/kfake"
 	"github.com/twmb/franz-go/pkg/kgo"
+	"github.com/twmb/franz-go/pkg/kmsg"
 
 	"signup-sheet/consumer"
 	"signup-sheet/consumer/signup"
@@ -509,4 +513,117 @@ func (s *scene) preview(t *testing.T, r consumer.Range) *consumer.Preview {
 		t.Fatal(err)
 	}
 	return p
+}
+
+// Hazard 7: ends that were looked up are of that topic. One that is created again while
+// the process joins its group is not read up to the old end only.
+func TestReplayOfATopicThatIsRecreatedBeforeItsFirstSession(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := setVirtual(t, 1)
+		r := day()
+		s.publishAt(t, "old", every(r.From, time.Second, 10)...)
+		var once sync.Once
+		s.Fake().ControlKey(int16(kmsg.JoinGroup), func(kmsg.Request) (kmsg.Response, error, bool) {
+			s.Fake().KeepControl()
+			once.Do(func() {
+				s.Fake().DropControl()
+				if err := s.Fake().DeleteTopic(s.topic); err != nil {
+					t.Error(err)
+				}
+				if err := s.Fake().CreateTopic(s.topic, s.partitions, nil); err != nil {
+					t.Error(err)
+				}
+				rs := s.signups("new", 30, 30)
+				for i, rec := range rs {
+					rec.Timestamp = r.From.Add(time.Duration(i) * time.Second)
+				}
+				s.Fake().SleepControl(func() { s.producedAnew(t, rs) })
+			})
+			return nil, nil, false
+		})
+		m := s.replay(t, r)
+		p := m.finishes(t)
+		for i := range 30 {
+			if s.sheet.Count(fmt.Sprintf("new-%d", i)) == 0 {
+				t.Fatalf("finished, but new-%d was not sent: %+v", i, p)
+			}
+		}
+	})
+}
+
+// The group of a replay has another name than the consumer's, so that a permission for
+// that one is often missing. The error names it, now and then.
+func TestReplayWhoseGroupIsDeniedSaysSoAndWaits(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := setVirtual(t, 1)
+		r := day()
+		s.publishAt(t, "r", every(r.From, time.Second, 10)...)
+		denied := s.Fake().Fault(kfake.Fault{Keys: []kmsg.Key{kmsg.OffsetFetch}, Err: kerr.GroupAuthorizationFailed, Count: -1})
+		m := s.replay(t, r)
+		time.Sleep(time.Minute) //nolint:forbidigo // virtual: how long it is denied
+		text := m.log.String()
+		if n := strings.Count(text, "level=ERROR"); n < 1 || n > 7 || strings.Count(text, "allow READ on group "+s.groupOf(r)) != n {
+			t.Errorf("%d errors in a minute: %s", n, m.log.tail(3))
+		}
+		denied.Remove()
+		m.finishes(t)
+	})
+}
+
+// A dry run writes nothing, so it does without a dead-letter topic and leaves its
+// creation to the replay.
+func TestDryRunDoesNotCreateTheDeadLetterTopic(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := setVirtual(t, 1)
+		r := day()
+		s.publishAt(t, "r", every(r.From, time.Second, 10)...)
+		s.DeleteTopic(t, s.dlq())
+		m := s.newMember(t, func(c *consumer.Config) { c.Range, c.Group, c.CreateDeadLetter = &r, s.groupOf(r), true })
+		if p, err := m.Preview(t.Context()); err != nil || p.Partitions[0].Rows != 10 {
+			t.Errorf("%+v, %v", p, err)
+		}
+		if s.Fake().TopicInfo(s.dlq()) != nil {
+			t.Error("it created the dead-letter topic")
+		}
+	})
+}
+
+// Where brokers refuse the metadata of commits, processes have ends of their own, and
+// still do not wait for each other for ever.
+func TestReplayIsSharedWithoutMetadata(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := setVirtual(t, 2)
+		r := day()
+		s.Fake().ControlKey(int16(kmsg.OffsetCommit), func(kreq kmsg.Request) (kmsg.Response, error, bool) {
+			s.Fake().KeepControl()
+			req := kreq.(*kmsg.OffsetCommitRequest)
+			res := req.ResponseKind().(*kmsg.OffsetCommitResponse)
+			large := false
+			for _, tp := range req.Topics {
+				rt := kmsg.NewOffsetCommitResponseTopic()
+				rt.Topic = tp.Topic
+				for _, p := range tp.Partitions {
+					rp := kmsg.NewOffsetCommitResponseTopicPartition()
+					rp.Partition = p.Partition
+					if p.Metadata != nil && *p.Metadata != "" {
+						large = true
+					}
+					rp.ErrorCode = kerr.OffsetMetadataTooLarge.Code
+					rt.Partitions = append(rt.Partitions, rp)
+				}
+				res.Topics = append(res.Topics, rt)
+			}
+			return res, nil, large
+		})
+		s.publishAt(t, "r", every(r.From, time.Second, 200)...)
+		s.sheet.Script(receiver.Always(receiver.Answer{Delay: 50 * time.Millisecond}))
+		few := func(c *consumer.Config) { c.Sink.Concurrency = 1 }
+		a := s.replay(t, r, few)
+		s.delivered(t, 5)
+		s.publishAt(t, "late", every(r.From, time.Second, 20)...)
+		b := s.replay(t, r, few)
+		b.running(t, 1)
+		a.finishes(t)
+		b.finishes(t)
+	})
 }

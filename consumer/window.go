@@ -159,7 +159,7 @@ func (w *window) take(records []record, next int64, limit int, share int64) take
 	}
 	w.next = max(w.next, min(next, w.end))
 	if w.next >= w.end {
-		w.candidates = nil // no record will come that they could be judged by
+		w.finish()
 	}
 	return t
 }
@@ -250,8 +250,16 @@ func (w *window) jump(o int64) (lost int64) {
 	w.lost += lost
 	w.candidates = nil
 	w.restored.cut(w.next)
+	if w.next >= w.end {
+		w.finish()
+	}
 	return lost
 }
+
+// finish drops what is known beyond the end, which a process may have learnt that had
+// a later one: it must not hold the position back. Nor will a record come that candidates
+// could be judged by.
+func (w *window) finish() { w.candidates, w.restored = nil, nil }
 
 // restart moves the position back to the log's start o, where the log ends below
 // the position: it is another one, or was cut. That is possible only while nothing
