@@ -30,15 +30,14 @@ class Sheet {
     this.last = 0; // the number of the last line that is shown
     this.total = 0; // of the last that there is
     this.following = true;
+    this.end = 0; // where it was scrolled to
     this.fresh = true; // nothing was shown yet
     this.table = element('table', {});
     this.table.setAttribute('role', 'grid');
     this.body = element('tbody', {});
     this.empty = element('p', { className: 'empty', textContent: 'Nothing yet.' });
     panel.append(this.table, this.empty);
-    panel.addEventListener('scroll', () => {
-      this.following = panel.scrollTop + panel.clientHeight >= panel.scrollHeight - 60;
-    }, { passive: true });
+    panel.addEventListener('scroll', () => this.look(), { passive: true });
     this.body.addEventListener('focusin', (event) => this.select(event.target.closest('td')));
     this.body.addEventListener('click', (event) => event.target.closest('td')?.focus({ preventScroll: true }));
     this.body.addEventListener('keydown', (event) => this.move(event));
@@ -64,10 +63,19 @@ class Sheet {
     return this.following ? this.last : '';
   }
 
+  // look finds out whether the reader has scrolled away from the end. A resized window is no scrolling.
+  look() {
+    if (this.panel.hidden) return;
+    const { scrollTop, clientHeight, scrollHeight } = this.panel;
+    this.following = scrollTop + clientHeight >= scrollHeight - 60 || this.following && scrollTop >= this.end - 60;
+  }
+
   show(lines, total) {
     this.total = total;
     this.empty.hidden = total > 0;
     if (!lines || lines.cells.length === 0) return;
+    this.look(); // the event of a scroll comes with the next frame, and these lines were asked for before it
+    if (!this.following) return;
     if (lines.first > this.last + 1) this.body.replaceChildren(); // some were missed: the table has no gap
     const rows = document.createDocumentFragment();
     lines.cells.forEach((cells, i) => {
@@ -94,6 +102,7 @@ class Sheet {
 
   toEnd() {
     this.panel.scrollTop = this.panel.scrollHeight;
+    this.end = this.panel.scrollTop;
   }
 
   select(cell) {
