@@ -121,6 +121,7 @@ type Consumer struct {
 	// all of it.
 	extents                  map[int32]extent
 	reachedAt                map[int32]int64
+	buried                   map[int32]int64 // dead letters of a replay, as its commits say
 	finished, finishedBefore bool
 }
 
@@ -132,7 +133,7 @@ func New(cfg Config, reg prometheus.Registerer, log *slog.Logger) (*Consumer, er
 		decoder: signup.NewDecoder(cfg.Event),
 		lease:   newLease(), holds: newHolds(),
 		memories: map[int32]*memory{}, starts: map[int32]int64{}, distrusted: map[int32]bool{},
-		extents: map[int32]extent{}, reachedAt: map[int32]int64{},
+		extents: map[int32]extent{}, reachedAt: map[int32]int64{}, buried: map[int32]int64{},
 	}
 	if cfg.Rate > 0 {
 		c.pace = rate.NewLimiter(rate.Limit(cfg.Rate), 1)
@@ -228,6 +229,7 @@ func (c *Consumer) forget() {
 	defer c.mu.Unlock()
 	clear(c.extents)
 	clear(c.reachedAt)
+	clear(c.buried)
 }
 
 // remember ends a session's window and keeps what the session learnt of the

@@ -256,7 +256,7 @@ func (c *Consumer) positions(ctx context.Context, assigned []int32) (map[int32]*
 	windows := make(map[int32]*window, len(assigned))
 	for _, p := range assigned {
 		at := place(info.clusterID, c.cfg.Topic, p)
-		start, end, err := c.frozen(ctx, p, at, committed[p])
+		start, end, letters, err := c.frozen(ctx, p, at, committed[p])
 		if err != nil {
 			return nil, err
 		}
@@ -267,7 +267,7 @@ func (c *Consumer) positions(ctx context.Context, assigned []int32) (map[int32]*
 			known[p] = c.remembered(p, start.offset)
 		}
 		w := newWindow(p, at, c.cfg.KeyOrder, start, known[p]...)
-		w.topic, w.end, w.only = id.short(), end, c.cfg.Range
+		w.topic, w.end, w.letters, w.only = id.short(), end, letters, c.cfg.Range
 		if start.metadata == "" {
 			w.committed.metadata = w.completions(start.offset).encode(at, maxMetadata)
 		}

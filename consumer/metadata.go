@@ -16,7 +16,7 @@ const maxMetadata = 4096
 
 const (
 	metadataVersion = 1
-	replayVersion   = 2         // with the end of the replay
+	replayVersion   = 2         // with the end of the replay, and its dead letters
 	metadataHeader  = 1 + 4 + 4 // version, hashes of the place and of the topic's id
 	metadataTrailer = 4         // CRC-32C of all before it
 )
@@ -28,16 +28,17 @@ const (
 // topic the offset is, without completions too: a broker may take a commit for a
 // topic that was deleted and created again a moment before.
 type completions struct {
-	topic uint32 // the short id of the topic; 0 if it is not known
-	base  int64  // the committed offset; it is that of a record if there are completions
-	time  int64  // that record's timestamp, Unix ms
-	ends  bool   // a replay's: it ends at end
-	end   int64
-	done  spans // settled offsets from base on; base itself only if all that was taken is settled
+	topic   uint32 // the short id of the topic; 0 if it is not known
+	base    int64  // the committed offset; it is that of a record if there are completions
+	time    int64  // that record's timestamp, Unix ms
+	ends    bool   // a replay's: it ends at end
+	end     int64
+	letters int64 // a replay's: the dead letters of the partition so far
+	done    spans // settled offsets from base on; base itself only if all that was taken is settled
 }
 
 // encode returns the metadata as text, because brokers return binary mangled:
-// base64 of version, place, topic, base, time, a replay's end, the spans nearest to base first as
+// base64 of version, place, topic, base, time, a replay's end and dead letters, the spans nearest to base first as
 // varints (distance from the end of the one before, length), checksum. It holds
 // as many spans as fit into limit characters; the others are delivered again
 // after a crash. No spans, no topic and no end is no metadata: "".
@@ -55,6 +56,7 @@ func (c completions) encode(place uint32, limit int) string {
 	b = binary.AppendVarint(b, c.time)
 	if c.ends {
 		b = binary.AppendUvarint(b, uint64(c.end))
+		b = binary.AppendUvarint(b, uint64(c.letters))
 	}
 	end, some := c.base, c.topic != 0 || c.ends
 	for r := range c.done.above(c.base) {
@@ -117,9 +119,12 @@ func decodeCompletions(text string, place uint32, offset int64) (completions, er
 	}
 	c.time, b = t, b[n:]
 	if c.ends {
-		if c.end, ok = uvarint(&b); !ok {
+		end, ok1 := uvarint(&b)
+		letters, ok2 := uvarint(&b)
+		if !ok1 || !ok2 {
 			return completions{}, errMetadataCorrupt
 		}
+		c.end, c.letters = end, letters
 	}
 	for end := base; len(b) > 0; {
 		gap, ok1 := uvarint(&b)

@@ -66,10 +66,13 @@ type Progress struct {
 	Done, Total  int64
 	Sent         int64
 	DeadLettered int64
-	Tombstones   int64
-	OutsideRange int64 // skipped because of the record's time
-	Restored     int64 // not sent again, because they were known to be settled
-	Lost         int64 // offsets that retention removed before they were read
+	// AllDeadLetters is how many there were in the whole replay, by what it has committed:
+	// those of other processes, and of earlier ones, too. A few may count twice.
+	AllDeadLetters int64
+	Tombstones     int64
+	OutsideRange   int64 // skipped because of the record's time
+	Restored       int64 // not sent again, because they were known to be settled
+	Lost           int64 // offsets that retention removed before they were read
 	// Cut are the partitions whose log begins within the range or after it: what
 	// retention removed before is not part of the replay.
 	Cut []int32
@@ -101,6 +104,10 @@ func (c *Consumer) Progress() Progress {
 			p.Cut = append(p.Cut, partition)
 		}
 	}
+	for _, n := range c.buried {
+		p.AllDeadLetters += n
+	}
+	p.AllDeadLetters = max(p.AllDeadLetters, p.DeadLettered) // a broker may refuse what commits say
 	return p
 }
 
@@ -195,10 +202,11 @@ func (c *Consumer) setExtent(partition int32, e extent) {
 }
 
 // frozen returns where the replay of a partition begins and ends: where its
-// commit says, or else where its extent does. Without a replay that is nowhere.
-func (c *Consumer) frozen(ctx context.Context, partition int32, place uint32, committed position) (start position, end int64, err error) {
+// commit says, or else where its extent does, and how many dead letters it has had.
+// Without a replay it ends nowhere.
+func (c *Consumer) frozen(ctx context.Context, partition int32, place uint32, committed position) (start position, end, letters int64, err error) {
 	if c.cfg.Range == nil {
-		return committed, noEnd, nil
+		return committed, noEnd, 0, nil
 	}
 	meta, err := decodeCompletions(committed.metadata, place, committed.offset)
 	stated := err == nil && meta.ends
@@ -210,7 +218,7 @@ func (c *Consumer) frozen(ctx context.Context, partition int32, place uint32, co
 	}
 	switch {
 	case err != nil:
-		return position{}, 0, err
+		return position{}, 0, 0, err
 	case stated:
 		e.end, e.first = meta.end, min(e.first, meta.end)
 		c.setExtent(partition, e)
@@ -220,7 +228,7 @@ func (c *Consumer) frozen(ctx context.Context, partition int32, place uint32, co
 			"topic", c.cfg.Topic, "partition", partition, "offset", committed.offset, "log_end", e.end)
 		committed = position{offset: noOffset}
 	}
-	return committed, e.end, nil
+	return committed, e.end, meta.letters, nil
 }
 
 func (c *Consumer) dropExtent(partition int32) {
@@ -281,6 +289,7 @@ func (c *Consumer) compare(info topicInfo, id topicID, committed map[int32]posit
 			}
 			continue
 		}
+		c.buried[p] = meta.letters
 		if known {
 			e.end, e.first = meta.end, min(e.first, meta.end)
 			c.extents[p] = e

@@ -311,6 +311,35 @@ func TestReplayGoesOnToTheSameEndAndOnlyOnce(t *testing.T) {
 	})
 }
 
+// The dead letters of a replay are known to all of its processes, also to one that goes on after an interruption or
+// finds it finished: exit codes depend on it.
+func TestReplayKnowsTheDeadLettersOfEarlierProcesses(t *testing.T) {
+	play(t, 2, func(t *testing.T, s *scene) {
+		r := day()
+		for p := range int32(2) { // one partition may come to its turn after the interruption
+			s.Produce(t, s.topic, &kgo.Record{Value: []byte("{"), Timestamp: r.From, Partition: p})
+		}
+		s.publishAt(t, "r", every(r.From, time.Second, 400)...)
+		s.sheet.Script(receiver.Always(receiver.Answer{Delay: 50 * time.Millisecond}))
+		few := func(c *consumer.Config) { c.Sink.Concurrency = 8 }
+		m := s.replay(t, r, few)
+		s.delivered(t, 100)
+		m.leave(t)
+		first := m.Progress()
+		if first.Finished || first.DeadLettered < 1 {
+			t.Fatalf("interrupted: %+v", first)
+		}
+		s.sheet.Script(nil)
+		s.WaitGroup(t, s.groupOf(r), 0)
+		if p := s.replay(t, r, few).finishes(t); p.DeadLettered+first.DeadLettered != 2 || p.AllDeadLetters != 2 {
+			t.Errorf("the rest of it: %+v", p)
+		}
+		if p := s.replay(t, r).finishes(t); !p.Before || p.AllDeadLetters != 2 {
+			t.Errorf("a finished replay again: %+v", p)
+		}
+	})
+}
+
 // Another range has another group, and begins at its own start.
 func TestReplayOfAnotherRangeBeginsAnew(t *testing.T) {
 	play(t, 1, func(t *testing.T, s *scene) {

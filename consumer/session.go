@@ -178,7 +178,7 @@ func (c *Consumer) road(ctx context.Context, e *entry) error {
 	event, err := c.decode(e)
 	if err != nil {
 		e.prepared.Store(true)
-		return c.bury(ctx, c.poison(e, err))
+		return c.bury(ctx, e, c.poison(e, err))
 	}
 	row := c.row(ctx, event)
 	e.prepared.Store(true)
@@ -189,7 +189,7 @@ func (c *Consumer) road(ctx context.Context, e *entry) error {
 	}
 	err = c.sink.Deliver(ctx, row)
 	if refused, ok := errors.AsType[*sink.Refused](err); ok {
-		return c.bury(ctx, c.refused(e, row, refused))
+		return c.bury(ctx, e, c.refused(e, row, refused))
 	}
 	if err != nil {
 		return err
@@ -247,10 +247,11 @@ func (c *Consumer) refused(e *entry, row sink.Row, r *sink.Refused) *letter {
 }
 
 // bury writes a dead letter.
-func (c *Consumer) bury(ctx context.Context, l *letter) error {
+func (c *Consumer) bury(ctx context.Context, e *entry, l *letter) error {
 	if err := c.dead.write(ctx, l); err != nil {
 		return err
 	}
+	e.window.bury()
 	c.metrics.deadLetters.WithLabelValues(l.class).Inc()
 	c.log.Warn("dead letter", "class", l.class, "reason", l.reason, "partition", l.partition, "offset", l.offset, "event_id", signup.HeaderID(l.eventID))
 	return nil

@@ -57,6 +57,7 @@ type window struct {
 	// one, and cured: the commit just handed out does so too.
 	stale, restarted, cured bool
 
+	letters int64   // dead letters, those before the session too if it is a replay's
 	from    int64   // where the session began
 	touched bool    // a record was seen since
 	newest  stamp   // the last one
@@ -338,11 +339,18 @@ func (w *window) position(limit int) position {
 	return w.committed
 }
 
+// bury counts a dead letter of the window.
+func (w *window) bury() {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.letters++
+}
+
 // completions are what a commit of base says, without any record.
 func (w *window) completions(base int64) completions {
 	c := completions{topic: w.topic, base: base}
 	if w.end != noEnd {
-		c.ends, c.end = true, w.end
+		c.ends, c.end, c.letters = true, w.end, w.letters
 	}
 	return c
 }

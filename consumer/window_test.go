@@ -388,7 +388,7 @@ func FuzzCommitMetadata(f *testing.F) {
 	f.Add("", int64(0), uint32(0))
 	f.Add(completions{base: 7, time: 99, done: spans{{9, 12}, {20, 21}}}.encode(4, maxMetadata), int64(7), uint32(4))
 	f.Add("AQAAAAEB", int64(1), uint32(1))
-	f.Add(completions{base: 7, time: 99, ends: true, end: 30, done: spans{{9, 12}}}.encode(4, maxMetadata), int64(7), uint32(4))
+	f.Add(completions{base: 7, time: 99, ends: true, end: 30, letters: 5, done: spans{{9, 12}}}.encode(4, maxMetadata), int64(7), uint32(4))
 	f.Fuzz(func(t *testing.T, text string, offset int64, id uint32) {
 		c, err := decodeCompletions(text, id, offset)
 		if err != nil || text == "" {

@@ -148,7 +148,7 @@ func runReplay(ctx context.Context, cfg config, log *slog.Logger, bar *bar, stdo
 	switch {
 	case !progress.Finished:
 		return fmt.Errorf("%s before the end; the same range goes on with: %s, and the same settings", reasonOf(ctx), cfg.Replay)
-	case progress.DeadLettered > 0:
+	case progress.AllDeadLetters > 0:
 		return errDeadLettered
 	}
 	return nil

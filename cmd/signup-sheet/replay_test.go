@@ -230,11 +230,11 @@ func TestSummariesSayWhatHappened(t *testing.T) {
 	from := time.Date(2026, 11, 1, 0, 0, 0, 0, time.UTC)
 	cfg.Kafka.Topic, cfg.DeadLetter.Topic = "user.signup", "user.signup.dlq"
 	cfg.Replay = replayConfig{From: from, To: from.Add(24 * time.Hour)}
-	p := consumer.Progress{Done: 50, Total: 100, Sent: 40, DeadLettered: 2, OutsideRange: 5, Tombstones: 3, Restored: 4, Lost: 6, Cut: []int32{0, 7}}
+	p := consumer.Progress{Done: 50, Total: 100, Sent: 40, DeadLettered: 1, AllDeadLetters: 2, OutsideRange: 5, Tombstones: 3, Restored: 4, Lost: 6, Cut: []int32{0, 7}}
 	got := summary(cfg, "g.replay.x", p, 63400*time.Millisecond)
 	want := `replay of user.signup from 2026-11-01T00:00:00Z to 2026-11-02T00:00:00Z: interrupted at 50% after 1m3s
   rows sent by this process              40
-  dead letters                            2  in user.signup.dlq
+  dead letters of all of it               2  in user.signup.dlq
   skipped: not of the range               5
   skipped: tombstones                     3
   known to be sent before                 4

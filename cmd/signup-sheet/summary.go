@@ -22,7 +22,7 @@ func title(cfg config) string {
 // summary is what a process did for a replay, in lines for a person.
 func summary(cfg config, group string, p consumer.Progress, took time.Duration) string {
 	if p.Before {
-		return fmt.Sprintf("replay of %s: finished already, nothing was sent\n  group  %s\n  to send the rows again, give the replay another --name\n", title(cfg), group)
+		return fmt.Sprintf("replay of %s: finished already, nothing was sent now\n  group  %s\n  to send the rows again, give the replay another --name\n", title(cfg), group)
 	}
 	var b strings.Builder
 	end := "finished"
@@ -35,10 +35,10 @@ func summary(cfg config, group string, p consumer.Progress, took time.Duration) 
 	}
 	line("rows sent by this process", p.Sent, "")
 	deadLetters := ""
-	if p.DeadLettered > 0 {
+	if p.AllDeadLetters > 0 {
 		deadLetters = "  in " + cfg.DeadLetter.Topic
 	}
-	line("dead letters", p.DeadLettered, deadLetters)
+	line("dead letters of all of it", p.AllDeadLetters, deadLetters)
 	line("skipped: not of the range", p.OutsideRange, "")
 	line("skipped: tombstones", p.Tombstones, "")
 	if p.Restored > 0 {
