@@ -109,8 +109,8 @@ func masked(text string, private []string) string {
 			}
 			delete(words, word) // once is enough, and keeps a word said often from costing its square
 		})
-		if len(folded) < 2 || len(folded) < 4 && len(value) == len(folded) {
-			continue // "al" is in "final": only as a word
+		if len(folded) < 2 && len(value) < 4 || len(folded) < 4 && len(value) == len(folded) {
+			continue // "al" is in "final": only as a word; an emoji is none
 		}
 		search := string(folded)
 		for offset, at := 0, 0; ; {
