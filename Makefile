@@ -50,7 +50,7 @@ build: ## The program, static, as bin/signup-sheet
 
 .PHONY: test
 test: ## All tests, on a Kafka in the test's process; RUN=regexp and PKG=./sink choose
-	go test $(RACE) -timeout 10m -run '$(RUN)' $(PKG)
+	go test $(RACE) -timeout 30m -run '$(RUN)' $(PKG)
 
 .PHONY: test-browser
 test-browser: ## The demo's page in a browser without a window: needs chromium (Debian, Ubuntu: apt-get install chromium)
@@ -64,7 +64,7 @@ screenshot: ## Pictures of the demo's page in bin/screenshots, the README's amon
 
 .PHONY: test-kafka
 test-kafka: ## The tests that need Kafka on Apache Kafka: the brokers in KAFKA_BROKERS, else one that is started and stopped
-	test/kafka/with go test $(RACE) -count=1 -p 1 -timeout 15m -run '$(RUN)' $(KAFKA_PKG)
+	test/kafka/with go test $(RACE) -count=1 -p 1 -timeout 45m -run '$(RUN)' $(KAFKA_PKG)
 
 .PHONY: chaos
 chaos: ## Seeded trouble judged by an oracle: SEEDS=20, or SEED=7 with its story; KAFKA=1 on three brokers of Apache Kafka
