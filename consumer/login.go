@@ -41,6 +41,11 @@ type loginConn struct {
 // authorization server is away), the login counts for the rest of its time.
 const renewAfter = 0.8
 
+// loginInterval is the time between two logins of a connection that brokers ask
+// for: to another one before that they say ILLEGAL_SASL_STATE (Apache Kafka's
+// KafkaChannel.maybeBeginServerReauthentication).
+const loginInterval = time.Second
+
 // logIn logs in on conn, which was opened to address, a broker that takes these
 // requests.
 func logIn(ctx context.Context, conn net.Conn, m sasl.Mechanism, address string, versions map[protocol.ApiKey]int16) (*loginConn, error) {
@@ -56,13 +61,20 @@ func logIn(ctx context.Context, conn net.Conn, m sasl.Mechanism, address string,
 func (c *loginConn) Write(b []byte) (int, error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if !c.renew.IsZero() && time.Now().After(c.renew) && c.sent.between() && c.got.between() && c.sent.n == c.got.n {
+	if c.isDue(time.Now()) && c.sent.between() && c.got.between() && c.sent.n == c.got.n {
+		<-time.After(time.Until(c.renew)) // at most loginInterval
 		if err := c.logInAgain(); err != nil {
 			return 0, fmt.Errorf("connection to %s: %w", c.address, err)
 		}
 	}
 	c.sent.add(b)
 	return c.Conn.Write(b)
+}
+
+// isDue reports whether a request that is written now needs another login first.
+// A login can have ended before another one may be made: then that is waited for.
+func (c *loginConn) isDue(now time.Time) bool {
+	return !c.renew.IsZero() && (now.After(c.renew) || now.After(c.ends))
 }
 
 // Read implements net.Conn.
@@ -109,8 +121,8 @@ func (c *loginConn) logInAgain() error {
 	case isType[secretError](err) && time.Until(c.ends) > 2*dialTimeout:
 		c.renew = time.Now().Add(time.Until(c.ends) / 2)
 	case errors.Is(err, kafka.IllegalSASLState):
-		// Brokers without connections.max.reauth.ms say when a token ends, but take no
-		// second login, and leave the connection as it is.
+		// Brokers that are not told connections.max.reauth.ms say when a token ends. Older
+		// ones take no second login, and leave the connection as it is.
 		c.renew = time.Time{}
 	case err != nil:
 		return err
@@ -128,8 +140,9 @@ func (c *loginConn) logIn(ctx context.Context) error {
 	}
 	c.renew = time.Time{}
 	if lifetime > 0 {
-		c.ends = time.Now().Add(lifetime)
-		c.renew = time.Now().Add(time.Duration(float64(lifetime) * renewAfter))
+		now := time.Now()
+		c.ends = now.Add(lifetime)
+		c.renew = now.Add(max(time.Duration(float64(lifetime)*renewAfter), loginInterval))
 	}
 	return nil
 }

@@ -206,10 +206,10 @@ func TestASecuredApacheKafka(t *testing.T) {
 			others, _ := tokenServer(t, 5)
 			file.keep(t, func() string { return token("signup", 8*time.Second) })
 			goOn(t, map[string]*traffic{
-				"passwords":                          {scene: play(t, principal), tweaks: []func(*consumer.Config){at(broker.SASLSSL), encrypts(trust), logsIn(auth.SCRAM256("signup", password(t)))}},
-				"tokens in a file":                   {scene: play(t, principal), tweaks: []func(*consumer.Config){at(broker.SASLSSL), encrypts(trust), logsIn(auth.OAuthBearer(file.read))}},
-				"tokens by client credentials":       {scene: play(t, principal), tweaks: []func(*consumer.Config){at(broker.SASLSSL), encrypts(trust), logsIn(tokens)}},
-				"where brokers take no second login": {scene: play(t, principal), tweaks: []func(*consumer.Config){at(broker.SASLPlaintext), logsIn(others)}},
+				"passwords":                         {scene: play(t, principal), tweaks: []func(*consumer.Config){at(broker.SASLSSL), encrypts(trust), logsIn(auth.SCRAM256("signup", password(t)))}},
+				"tokens in a file":                  {scene: play(t, principal), tweaks: []func(*consumer.Config){at(broker.SASLSSL), encrypts(trust), logsIn(auth.OAuthBearer(file.read))}},
+				"tokens by client credentials":      {scene: play(t, principal), tweaks: []func(*consumer.Config){at(broker.SASLSSL), encrypts(trust), logsIn(tokens)}},
+				"where brokers do not limit logins": {scene: play(t, principal), tweaks: []func(*consumer.Config){at(broker.SASLPlaintext), logsIn(others)}},
 			})
 			if n := issued.Load(); n < 3 {
 				t.Errorf("%d tokens by client credentials, want one every 4 s", n)

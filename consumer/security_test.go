@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"net"
 	"os"
+	"strconv"
 	"strings"
 	"sync"
 	"testing"
@@ -367,6 +368,55 @@ func TestALoginIsRenewedOnItsConnection(t *testing.T) {
 		m.leave(t)
 		s.judge(t, records, 0)
 	})
+}
+
+// Hazard 27: brokers take one login of a connection in a second, and no request
+// after a login's end, though logins can be shorter than that: a token is used
+// until shortly before its end.
+func TestLoginsOfAConnectionAreASecondApart(t *testing.T) {
+	for _, lifetime := range []time.Duration{500 * time.Millisecond, 1100 * time.Millisecond} {
+		t.Run(lifetime.String(), func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				s := setVirtual(t, 2, passwords(nil, kfake.Superuser("PLAIN", "signup", "signup-secret"),
+					kfake.BrokerConfigs(map[string]string{"connections.max.reauth.ms": strconv.Itoa(int(lifetime.Milliseconds()))}))...)
+				w := newWire(s)
+				m := s.join(t, logsIn(auth.Plain("signup", newSecretFile(t, "signup-secret").read)), w.on)
+				m.running(t, 2)
+				var records []*kgo.Record
+				for i := range 50 {
+					records = append(records, s.publish(t, fmt.Sprintf("l%d", i), 2, 2)...)
+					time.Sleep(100 * time.Millisecond) //nolint:forbidigo // virtual
+				}
+				s.committed(t, int64(len(records)))
+				m.leave(t)
+				s.judge(t, records, 0)
+				last, renewed := map[*wireConn]exchange{}, 0
+				for _, login := range w.exchanges(kmsg.SASLHandshake, time.Time{}) {
+					if before, again := last[login.conn]; again {
+						renewed++
+						if d := login.sent.Sub(before.answered); d < time.Second {
+							t.Errorf("another login of a connection after %v", d)
+						}
+					}
+					last[login.conn] = login
+				}
+				if renewed < 8 {
+					t.Errorf("%d logins were renewed", renewed)
+				}
+				for _, heartbeat := range w.exchanges(kmsg.Heartbeat, time.Time{}) {
+					var login exchange
+					for _, other := range w.exchanges(kmsg.SASLHandshake, time.Time{}) {
+						if other.conn == heartbeat.conn && !other.sent.After(heartbeat.sent) {
+							login = other
+						}
+					}
+					if d := heartbeat.sent.Sub(login.answered); d > lifetime {
+						t.Errorf("a heartbeat %v after a login", d)
+					}
+				}
+			})
+		})
+	}
 }
 
 // Hazard 27: a secret that is not there when a login is to be renewed is asked for

@@ -53,6 +53,7 @@ const (
 
 // exchange is a request on the wire, and its answer if one came.
 type exchange struct {
+	conn     *wireConn
 	request  kmsg.Request
 	response kmsg.Response // nil before
 	sent     time.Time
@@ -215,7 +216,7 @@ func (c *wireConn) sent(frame []byte) (f fate) {
 		if c.wire.request != nil {
 			f = c.wire.request(req)
 		}
-		e := &exchange{request: req, sent: time.Now()}
+		e := &exchange{conn: c, request: req, sent: time.Now()}
 		c.asked[int32(binary.BigEndian.Uint32(frame[4:]))] = e
 		c.wire.set(func() { c.wire.seen = append(c.wire.seen, e) })
 	}
