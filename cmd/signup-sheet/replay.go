@@ -69,10 +69,6 @@ func replaySettings(r *replayConfig) []setting {
 			name: "dry-run", value: toggle(&r.DryRun), fallback: "false", only: "replay",
 			help: "only count what would become of the records, and show three rows",
 		},
-		{
-			name: "replay.share", value: number(&r.Share, 1, 100), fallback: "25",
-			help: "percent of sink.rate that a replay takes on top of it",
-		},
 	}
 }
 

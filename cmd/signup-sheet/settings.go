@@ -307,6 +307,11 @@ func declare(c *config) []setting {
 		},
 
 		{
+			name: "replay.share", value: number(&c.Replay.Share, 1, 100), fallback: "25",
+			help: "percent of sink.rate that a replay takes on top of it",
+		},
+
+		{
 			name: "agify.enabled", value: toggle(&c.Agify.Enabled), fallback: "true",
 			help: "guess ages from first names; a row goes out without an age when the guess fails",
 		},
