@@ -24,7 +24,6 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/segmentio/kafka-go/sasl"
-	"golang.org/x/time/rate"
 
 	"signup-sheet/consumer/signup"
 	"signup-sheet/sink"
@@ -48,13 +47,11 @@ type Config struct {
 
 	// Range makes it a replay; nil for all records, for ever. Group is then the
 	// replay's own, and StartLatest does not count.
-	Range *Range
-	// Rate is how many rows are begun a second at most; 0 for no limit. Their
-	// retries come on top.
-	Rate int
-
+	Range            *Range
 	DeadLetterTopic  string
 	CreateDeadLetter bool // create DeadLetterTopic at the start if it does not exist
+	// ForceDeadLetters are records that become dead letters without an attempt.
+	ForceDeadLetters []Position
 	Event            signup.Limits
 
 	// Columns of the row, in order.
@@ -95,7 +92,6 @@ type Consumer struct {
 	dead    *deadLetters
 	lease   *lease
 	holds   *holds
-	pace    *rate.Limiter // nil without a limit
 
 	// Three sets of connections, because none may wait behind another's requests.
 	dialer  *dialer
@@ -108,6 +104,7 @@ type Consumer struct {
 	memories   map[int32]*memory
 	starts     map[int32]int64 // where sessions began that found no commit
 	partitions int             // of the topic, when it was first looked at
+	ofAll      int             // of the topic, when a session began
 	recreated  bool            // the topic is not the one that was first looked at
 	distrusted map[int32]bool  // partitions whose committed offset is of a log that was cut since
 
@@ -134,9 +131,6 @@ func New(cfg Config, reg prometheus.Registerer, log *slog.Logger) (*Consumer, er
 		lease:   newLease(), holds: newHolds(),
 		memories: map[int32]*memory{}, starts: map[int32]int64{}, distrusted: map[int32]bool{},
 		extents: map[int32]extent{}, reachedAt: map[int32]int64{}, buried: map[int32]int64{},
-	}
-	if cfg.Rate > 0 {
-		c.pace = rate.NewLimiter(rate.Limit(cfg.Rate), 1)
 	}
 	var err error
 	if c.mapping, err = sink.NewMapping(cfg.Columns); err != nil {

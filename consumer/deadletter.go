@@ -63,7 +63,7 @@ type letter struct {
 	class     string
 	reason    string
 	eventID   string
-	refused   *sink.Refused // nil if it was never sent
+	givenUp   *sink.GivenUp // nil if it was never sent
 	failed    time.Time
 }
 
@@ -217,9 +217,11 @@ func (d *deadLetters) message(l *letter) kafka.Message {
 	add(headerTimestamp, strconv.FormatInt(l.time, 10))
 	add(headerClass, l.class)
 	first, attempts := l.failed, 0
-	if r := l.refused; r != nil {
+	if r := l.givenUp; r != nil {
 		first, attempts = r.FirstFailure, r.Attempts
-		add(headerHTTPStatus, strconv.Itoa(r.Status))
+		if r.Status != 0 {
+			add(headerHTTPStatus, strconv.Itoa(r.Status))
+		}
 		if r.Response != "" {
 			add(headerResponse, r.Response)
 		}

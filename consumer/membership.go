@@ -131,6 +131,7 @@ func (c *Consumer) generation(ctx context.Context, gen *kafka.Generation) (relea
 	slices.Sort(partitions)
 	c.log.Info("session begins", "group", gen.GroupID, "generation", gen.ID, "member", gen.MemberID, "partitions", partitions)
 
+	c.sink.SetShare(float64(len(windows)) / float64(max(1, c.ofAll)))
 	s := c.newSession(gen.ID, gen.MemberID, windows)
 	c.setSession(s)
 	c.setState("running", true)
@@ -238,6 +239,7 @@ func (c *Consumer) positions(ctx context.Context, assigned []int32) (map[int32]*
 			return nil, fmt.Errorf("partition %d is assigned but not in the metadata yet", p)
 		}
 	}
+	c.ofAll = len(info.leaders)
 	if c.partitions == 0 {
 		c.partitions = len(info.leaders)
 	}

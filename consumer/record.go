@@ -1,7 +1,10 @@
 package consumer
 
 import (
+	"errors"
+	"fmt"
 	"slices"
+	"strconv"
 	"strings"
 
 	"signup-sheet/consumer/signup"
@@ -51,4 +54,21 @@ func (r record) clone() record {
 		r.headers[i] = signup.Header{Key: strings.Clone(r.headers[i].Key), Value: keep(r.headers[i].Value)}
 	}
 	return r
+}
+
+// Position is the place of a record in a topic.
+type Position struct {
+	Partition int32
+	Offset    int64
+}
+
+// ParsePosition reads partition:offset, such as 3:1042.
+func ParsePosition(text string) (Position, error) {
+	partition, offset, _ := strings.Cut(text, ":")
+	p, err := strconv.ParseUint(partition, 10, 31)
+	o, other := strconv.ParseUint(offset, 10, 63)
+	if err := errors.Join(err, other); err != nil {
+		return Position{}, fmt.Errorf("position: %w", err)
+	}
+	return Position{int32(p), int64(o)}, nil
 }

@@ -75,7 +75,7 @@ func (s *scene) config() consumer.Config {
 		Window: 4096, WindowBytes: 32 << 20, KeyOrder: true,
 		DeadLetterTopic: s.dlq(),
 		Columns:         sink.DefaultColumns(),
-		Sink:            sink.Config{URL: s.url, Concurrency: 64, Timeout: 5 * time.Second, UserAgent: "signup-sheet/test", DialContext: s.DialContext()},
+		Sink:            sink.Config{URL: s.url, Concurrency: 64, Timeout: 5 * time.Second, MaxAttempts: 12, MaxElapsed: 15 * time.Minute, DeadLetterBudget: 20, UserAgent: "signup-sheet/test", DialContext: s.DialContext()},
 		DialContext:     s.DialContext(),
 	}
 }

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"slices"
 	"strconv"
 	"sync"
 	"time"
@@ -48,10 +49,6 @@ func (c *Consumer) newSession(generation int32, member string, windows map[int32
 	limit := c.cfg.Sink.Concurrency
 	if c.ages != nil {
 		limit *= 2 // some rows wait for their age while as many are attempted
-	}
-	if c.pace != nil {
-		// Those that were let through and then held go on together.
-		limit = min(limit, 2*c.cfg.Rate)
 	}
 	s.pool = newPool(limit)
 	s.fetcher = &fetcher{
@@ -182,14 +179,12 @@ func (c *Consumer) road(ctx context.Context, e *entry) error {
 	}
 	row := c.row(ctx, event)
 	e.prepared.Store(true)
-	if c.pace != nil {
-		if err := c.pace.Wait(ctx); err != nil {
-			return err
-		}
+	if slices.Contains(c.cfg.ForceDeadLetters, Position{e.window.partition, e.offset}) {
+		return c.bury(ctx, e, c.forced(e, row))
 	}
 	err = c.sink.Deliver(ctx, row)
-	if refused, ok := errors.AsType[*sink.Refused](err); ok {
-		return c.bury(ctx, e, c.refused(e, row, refused))
+	if why, ok := errors.AsType[*sink.GivenUp](err); ok {
+		return c.bury(ctx, e, c.givenUp(e, row, why))
 	}
 	if err != nil {
 		return err
@@ -241,9 +236,14 @@ func (c *Consumer) poison(e *entry, err error) *letter {
 	return l
 }
 
-// refused is the dead letter of a row that the endpoint refuses.
-func (c *Consumer) refused(e *entry, row sink.Row, r *sink.Refused) *letter {
-	return &letter{record: e.record, partition: e.window.partition, stage: "deliver", class: "refused", reason: r.Error(), eventID: row.EventID, refused: r, failed: time.Now()}
+// givenUp is the dead letter of a row that the endpoint does not take.
+func (c *Consumer) givenUp(e *entry, row sink.Row, why *sink.GivenUp) *letter {
+	return &letter{record: e.record, partition: e.window.partition, stage: "deliver", class: why.Class, reason: why.Error(), eventID: row.EventID, givenUp: why, failed: time.Now()}
+}
+
+// forced is the dead letter of a row that an operator gives up.
+func (c *Consumer) forced(e *entry, row sink.Row) *letter {
+	return &letter{record: e.record, partition: e.window.partition, stage: "deliver", class: sink.ClassExhausted, reason: "given up by dead_letter.force", eventID: row.EventID, failed: time.Now()}
 }
 
 // bury writes a dead letter.

@@ -19,12 +19,13 @@ const maxResponse = 64 << 10
 // answer is how one attempt ended.
 type answer struct {
 	class
-	at         time.Time
-	status     int           // 0 if there was none
-	retryAfter time.Duration // 0 if the endpoint asks for no time
-	header     http.Header   // of a refusal
-	body       []byte        // of a refusal, at most maxResponse
-	err        error         // why there is no status
+	began  time.Time
+	at     time.Time
+	status int           // 0 if there was none
+	wait   time.Duration // how long the endpoint wants nothing; 0 if it asks for no time
+	header http.Header   // of a failure
+	body   []byte        // of a failure, at most maxResponse
+	err    error         // why there is no status
 
 	// withheld: no request was sent, since the permit or the context ended before.
 	withheld bool
@@ -58,18 +59,13 @@ func (s *Sink) attempt(ctx context.Context, row Row) answer {
 	started := time.Now()
 	s.lastAttempt.Store(started.UnixNano())
 	res, err := s.transport.RoundTrip(e.request)
-	a := answer{}
+	a := answer{began: started}
 	if err != nil {
 		a.err = err
 		a.class = classOfError(err)
 		a.lost = isUnprocessed(err) || a.reason == reasonNetwork && t.reused.Load() && !t.answered.Load()
 	} else {
-		a.status = res.StatusCode
-		a.class = classOfStatus(res.StatusCode)
-		if a.verdict != accepted {
-			a.retryAfter = retryAfter(res.Header.Get("Retry-After"), time.Now())
-		}
-		a.readBody(res)
+		s.read(&a, res)
 	}
 	a.at = time.Now()
 	withheld := t.withheld.Load()
@@ -82,17 +78,26 @@ func (s *Sink) attempt(ctx context.Context, row Row) answer {
 	return a
 }
 
-// readBody reads the answer to its end, which leaves the connection for the next
-// attempt. The status has decided already, so that errors do not matter.
-func (a *answer) readBody(res *http.Response) {
+// read judges an answer. It reads it to its end, which leaves the connection for the
+// next attempt, but keeps it only where somebody will look at it.
+func (s *Sink) read(a *answer, res *http.Response) {
 	defer res.Body.Close()
+	a.status = res.StatusCode
+	a.class = s.table.ofStatus(res.StatusCode)
 	limited := io.LimitReader(res.Body, maxResponse)
-	if a.verdict == refused {
-		a.header = res.Header
-		a.body, _ = io.ReadAll(limited)
+	if a.verdict == accepted && !s.table.looksInto(res.StatusCode) {
+		_, _ = io.Copy(io.Discard, limited)
+		a.wait = exhausted(res.Header, time.Now())
 		return
 	}
-	_, _ = io.Copy(io.Discard, limited)
+	a.header = res.Header
+	a.body, _ = io.ReadAll(limited) // the half of an answer is judged like a whole one
+	a.class = s.table.of(res.StatusCode, res.Header, a.body)
+	if a.verdict == accepted {
+		a.wait = exhausted(res.Header, time.Now())
+		return
+	}
+	a.wait = asked(res.Header, time.Now())
 }
 
 // isUnprocessed reports whether an HTTP/2 endpoint said GOAWAY or REFUSED_STREAM: it has

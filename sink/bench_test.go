@@ -9,6 +9,8 @@ import (
 	"sync"
 	"testing"
 	"time"
+
+	"signup-sheet/internal/allocs"
 )
 
 const inFlight = 64
@@ -17,7 +19,7 @@ const inFlight = 64
 // difference is what delivery costs on top of HTTP.
 func BenchmarkDeliver(b *testing.B) {
 	server := acceptAll(b)
-	s, err := New(Config{URL: server.URL, Concurrency: inFlight, Timeout: 5 * time.Second, UserAgent: "bench"},
+	s, err := New(Config{URL: server.URL, Concurrency: inFlight, Timeout: 5 * time.Second, MaxAttempts: 1, UserAgent: "bench"},
 		nil, slog.New(slog.DiscardHandler))
 	if err != nil {
 		b.Fatal(err)
@@ -84,3 +86,21 @@ func benchmark(b *testing.B, deliver func(Row) error) {
 	close(rows)
 	running.Wait()
 }
+
+// BenchmarkGate is what an attempt that is accepted costs at the gate.
+func BenchmarkGate(b *testing.B) {
+	b.ReportAllocs()
+	g := newGate(inFlight, rules{12, 15 * time.Minute, 20}, newPace(1e9))
+	for b.Loop() {
+		var d delivery
+		p, err := g.enter(b.Context(), &d)
+		if err != nil {
+			b.Fatal(err)
+		}
+		now := time.Now()
+		g.leave(p, &d, answer{class: class{accepted, reasonNone}, began: now, at: now})
+		g.end(&d)
+	}
+}
+
+func TestAllocationsOfTheGate(t *testing.T) { allocs.AtMost(t, 0, BenchmarkGate) }

@@ -17,11 +17,15 @@ const (
 	maxBackoff = time.Minute
 )
 
-// Refused says that the endpoint rejects this row (400, 413, 414, 415, 422), whatever
-// it does with others: sending it again would not help. None of its fields holds a value
-// of the row or a part of the URL.
-type Refused struct { //nolint:errname // our word for what the endpoint did
-	// Status is the endpoint's HTTP status.
+// GivenUp says that a row is not to be sent any more: the endpoint takes others, but not
+// this one. None of its fields holds a value of the row or a part of the URL.
+type GivenUp struct { //nolint:errname // our word for what became of the row
+	// Class is refused (the endpoint rejects this row) or exhausted (it failed otherwise,
+	// often and long).
+	Class string
+	// Reason is a word for the last failure, such as timeout: see Hold.
+	Reason string
+	// Status is the endpoint's HTTP status; 0 if there was no answer.
 	Status int
 	// Response is at most 1 KiB of what the endpoint said, with the row's values and
 	// the URL's secrets masked, in valid UTF-8.
@@ -32,14 +36,43 @@ type Refused struct { //nolint:errname // our word for what the endpoint did
 	FirstFailure time.Time
 	// RequestIDs are what the endpoint calls the request, if it says so.
 	RequestIDs []string
+
+	words string
 }
 
-func (e *Refused) Error() string { return "endpoint refused the row: " + statusText(e.Status) }
+// The classes of rows that are given up.
+const (
+	ClassRefused   = "refused"
+	ClassExhausted = "exhausted"
+)
+
+func (e *GivenUp) Error() string {
+	if e.Class == ClassRefused {
+		return "endpoint refused the row: " + e.words
+	}
+	return fmt.Sprintf("%d attempts failed while others were accepted: %s", e.Attempts, e.words)
+}
+
+// delivery is what is known of a row on its way. All but row, which identifies it at
+// the gate, belongs to Deliver, which lends it to the gate.
+type delivery struct {
+	row      uint64 // 0: not at the gate
+	attempts int    // requests sent
+	backoffs int
+	suspect  bool   // the last attempt failed
+	withheld bool   // it would be given up, were there not so many
+	streak   uint64 // in which it was counted
+	answers  uint64
+	refusals int
+	failed   mark // the first failure
+	refused  mark // the first refusal
+	before   tally
+}
 
 // Deliver posts the row until the endpoint has taken it. It returns
 //
-//   - nil: the endpoint accepted the row (2xx);
-//   - *Refused: the endpoint refused the row;
+//   - nil: the endpoint accepted the row;
+//   - *GivenUp: it takes others, but not this row;
 //   - context.Cause(ctx): ctx ended before. Whether the endpoint has seen the row is not
 //     known. (An error of Config.Permit is returned as it is.)
 //
@@ -50,22 +83,19 @@ func (e *Refused) Error() string { return "endpoint refused the row: " + statusT
 //
 // Rows may reach the endpoint more than once: Idempotency-Key tells them apart.
 func (s *Sink) Deliver(ctx context.Context, row Row) error {
-	var (
-		attempts, backoffs int
-		firstFailure       time.Time
-		suspect            bool
-	)
+	var d delivery
+	defer s.gate.end(&d)
 	for {
 		if s.cfg.Permit != nil {
 			if err := s.cfg.Permit.Wait(ctx); err != nil {
 				return stopped(ctx, err)
 			}
 		}
-		p, err := s.gate.enter(ctx, suspect)
+		p, err := s.gate.enter(ctx, &d)
 		if err == errOpen { //nolint:errorlint // never wrapped
-			suspect = false
-			backoffs++
-			if err := s.backOff(ctx, backoffs); err != nil {
+			d.suspect = false
+			d.backoffs++
+			if err := s.backOff(ctx, &d); err != nil {
 				return err
 			}
 			continue
@@ -74,8 +104,8 @@ func (s *Sink) Deliver(ctx context.Context, row Row) error {
 			return err
 		}
 		a, sent := s.send(ctx, row)
-		attempts += sent
-		c := s.gate.leave(p, a)
+		d.attempts += sent
+		c := s.gate.leave(p, &d, a)
 		if c.kind == closed {
 			s.metrics.holds.WithLabelValues(c.reason).Inc()
 		}
@@ -87,23 +117,34 @@ func (s *Sink) Deliver(ctx context.Context, row Row) error {
 		if a.verdict == accepted {
 			return nil
 		}
-		if firstFailure.IsZero() {
-			firstFailure = a.at
-		}
-		s.failures.note(ctx, s.log, a)
+		s.failures.note(ctx, s.log, a, c.kind == closed)
 		s.log.LogAttrs(ctx, slog.LevelDebug, "attempt failed",
-			slog.String("event_id", row.HeaderID), slog.Int("attempt", attempts),
+			slog.String("event_id", row.HeaderID), slog.Int("attempt", d.attempts),
 			slog.String("reason", a.reason), slog.String("err", a.words()))
-		if a.verdict == refused {
-			private := slices.Concat(valuesOf(row.Body), s.secrets)
-			return &Refused{
-				Status: a.status, Response: excerpt(a.body, private), Attempts: attempts,
-				FirstFailure: firstFailure, RequestIDs: requestIDs(a.header, a.body, private),
-			}
+		switch s.gate.weigh(&d, a) {
+		case givenUp:
+			return s.giveUp(row, &d, a)
+		case waits:
+			s.budget.note(ctx, s.log, s.cfg.DeadLetterBudget)
+		case goesOn:
 		}
 		s.metrics.retries.Inc()
-		suspect = true
+		d.suspect = true
 	}
+}
+
+// giveUp says why row is given up, after a.
+func (s *Sink) giveUp(row Row, d *delivery, a answer) *GivenUp {
+	private := slices.Concat(valuesOf(row.Body), s.secrets)
+	e := &GivenUp{
+		Class: ClassExhausted, Reason: a.reason, Status: a.status,
+		Response: excerpt(a.body, private), Attempts: d.attempts, FirstFailure: d.failed.at,
+		RequestIDs: requestIDs(a.header, a.body, private), words: a.words(),
+	}
+	if a.verdict == refused {
+		e.Class = ClassRefused
+	}
+	return e
 }
 
 // send makes one attempt, and one more if the first was lost with its connection. It
@@ -126,14 +167,17 @@ func (s *Sink) send(ctx context.Context, row Row) (answer, int) {
 	return again, 2 // which counts, even if its connection is lost as well
 }
 
-// backOff waits before the next attempt of a row that has backed off so many times,
-// this one included, while others go on.
-func (s *Sink) backOff(ctx context.Context, times int) error {
+// backOff waits before the next attempt of a row, while others go on.
+func (s *Sink) backOff(ctx context.Context, d *delivery) error {
 	if s.cfg.Waiting != nil {
 		s.cfg.Waiting(1)
 		defer s.cfg.Waiting(-1)
 	}
-	timer := time.NewTimer(backoff(times))
+	wait := backoff(d.backoffs)
+	if d.withheld {
+		wait = maxBackoff/2 + rand.N(maxBackoff/2)
+	}
+	timer := time.NewTimer(wait)
 	defer timer.Stop()
 	select {
 	case <-timer.C:

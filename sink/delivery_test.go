@@ -77,7 +77,7 @@ func TestAnAttemptUnderWayIsFinished(t *testing.T) {
 	stop := errors.New("stop")
 	for status, want := range map[int]func(error) bool{
 		200: func(err error) bool { return err == nil },
-		422: func(err error) bool { _, ok := errors.AsType[*Refused](err); return ok },
+		422: func(err error) bool { return errors.Is(err, stop) },
 		503: func(err error) bool { return errors.Is(err, stop) },
 		404: func(err error) bool { return errors.Is(err, stop) },
 		429: func(err error) bool { return errors.Is(err, stop) },
@@ -109,7 +109,7 @@ func TestEveryWaitEndsWithTheContext(t *testing.T) {
 		status int
 		think  time.Duration
 	}{
-		"gate":    {status: 404},
+		"gate":    {status: 429},
 		"backoff": {status: 503},
 		"slot":    {status: 200, think: 3 * time.Second},
 		"permit":  {status: 200},

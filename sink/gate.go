@@ -8,11 +8,14 @@ import (
 	"time"
 )
 
-// The time between two probes.
+// The time between the starts of two probes.
 const (
 	minProbeWait = time.Second
 	maxProbeWait = 30 * time.Second
 )
+
+// evidenceTime is how long a row that is refused waits for the acceptance of another.
+const evidenceTime = time.Minute
 
 // errOpen says that the gate is open, and not by the row's own merit.
 var errOpen = errors.New("the gate is open")
@@ -21,20 +24,41 @@ var errOpen = errors.New("the gate is open")
 // is closed (a hold) for the time at which one of them may probe. There is one queue,
 // first come, first served. So no delivery can slip from an open gate into a slot
 // after the gate was closed, and a row whose probe failed queues behind all others.
+//
+// It closes on a word of the endpoint (429, Retry-After, a rate limit at zero), or on
+// evidence that the endpoint takes nothing from anyone, and it is the place that
+// knows the evidence.
 type gate struct {
-	slots int // attempts in flight at most; constant
+	slots int   // attempts in flight at most; constant
+	rules rules // when rows are given up; constant
 
 	mu       sync.Mutex
 	inFlight int
+	limit    int // of attempts in flight while the gate is open: grows to slots after a hold
+	pace     pace
 	queue    queue
+	rows     uint64 // deliveries so far
 	epoch    uint64 // counts how often the gate opened; an answer of an older epoch is old news
+	evidence evidence
+	withheld int // rows that would be given up, were there not so many already
+
 	closed   bool
+	refusing bool // closed because rows are refused
 	reason   string
 	since    time.Time
 	next     time.Time // no probe before
 	probing  bool
-	probes   int         // failed so far in this hold
-	timer    *time.Timer // wakes the queue at next; nil until first needed
+	prober   uint64        // the row that probed last
+	probes   int           // failed so far in this hold
+	held     time.Duration // of all holds before this one
+	timer    *time.Timer   // wakes the queue at next; nil until first needed
+}
+
+// rules say when a row that fails alone is given up.
+type rules struct {
+	maxAttempts int           // at least so many attempts
+	maxElapsed  time.Duration // over so long
+	budget      int           // of rows given up among the latest 100
 }
 
 // pass is the right to make one attempt. Whoever has it must leave the gate with it.
@@ -60,31 +84,35 @@ const (
 	opened
 )
 
-func newGate(slots int) *gate { return &gate{slots: slots} }
+func newGate(slots int, r rules, p pace) *gate {
+	return &gate{slots: slots, limit: slots, rules: r, pace: p}
+}
 
-// enter waits until one attempt may start. It returns context.Cause(ctx) if that ends
-// first. A suspect is a row whose last attempt failed. While the gate is closed it waits
-// like all others, and may be the one to probe: if it is the only row, it alone can open
-// the gate. While the gate is open, and as soon as another row has opened it, a suspect
-// gets errOpen and is to back off before it enters again. Otherwise a row that the endpoint
-// answers with, say, 403 while it takes all others would close the gate as often as they
-// open it.
-func (g *gate) enter(ctx context.Context, suspect bool) (pass, error) {
+// enter waits until one attempt of d may start. It returns context.Cause(ctx) if that
+// ends first. A suspect is a row whose last attempt failed. While the gate is closed it
+// waits like all others, and may be the one to probe: if it is the only row, it alone
+// can open the gate. While the gate is open, and as soon as another row has opened it,
+// a suspect gets errOpen and is to back off before it enters again.
+func (g *gate) enter(ctx context.Context, d *delivery) (pass, error) {
 	if ctx.Err() != nil {
 		return pass{}, context.Cause(ctx)
 	}
 	g.mu.Lock()
-	if !g.closed && suspect {
+	if d.row == 0 {
+		g.rows++
+		d.row = g.rows
+		g.evidence.present++
+	}
+	if !g.closed && d.suspect {
 		g.mu.Unlock()
 		return pass{}, errOpen
 	}
-	if !g.closed && g.queue.first == nil && g.inFlight < g.slots {
-		g.inFlight++
-		p := pass{epoch: g.epoch}
+	if !g.closed && g.queue.first == nil && g.inFlight < g.allowed() && g.pace.wait() == 0 {
+		p := g.admitted(d.row)
 		g.mu.Unlock()
 		return p, nil
 	}
-	w := &waiter{suspect: suspect, admitted: make(chan struct{})}
+	w := &waiter{row: d.row, suspect: d.suspect, admitted: make(chan struct{})}
 	g.queue.push(w)
 	g.admit()
 	g.mu.Unlock()
@@ -109,72 +137,250 @@ func (g *gate) enter(ctx context.Context, suspect bool) (pass, error) {
 	return pass{}, context.Cause(ctx)
 }
 
-// leave ends an attempt. The answer of a probe opens the gate or extends the hold; any
-// answer that closes, or that asks for time, closes it.
-func (g *gate) leave(p pass, a answer) change {
+// allowed returns how many attempts may be in flight while the gate is open. Each
+// failure in a row takes one slot, until an acceptance gives them all back: whether the
+// endpoint is down is seen without sending it more.
+func (g *gate) allowed() int {
+	return max(min(minEvidence, g.limit), g.limit-g.evidence.streak.length)
+}
+
+// leave ends an attempt of d.
+func (g *gate) leave(p pass, d *delivery, a answer) change {
 	g.mu.Lock()
 	defer g.mu.Unlock()
+	c := g.judge(p, d, a)
 	g.inFlight--
 	g.probing = g.probing && !p.probe
-	c := g.judge(p, a, time.Now())
 	g.admit()
 	return c
 }
 
-func (g *gate) judge(p pass, a answer, now time.Time) change {
-	switch {
-	case a.withheld:
+func (g *gate) judge(p pass, d *delivery, a answer) change {
+	if a.withheld {
 		return change{}
-	case a.verdict == accepted || a.verdict == refused:
-		// Only the probe opens. Others that were under way when the gate closed may
-		// have been answered before whatever it was went wrong.
-		if !g.closed || !p.probe {
-			return change{}
-		}
-		c := change{kind: opened, reason: g.reason, since: g.since}
-		g.closed = false
-		g.probes = 0
-		g.epoch++
-		return c
+	}
+	e := &g.evidence
+	e.all.answers++
+	d.answers++
+	if a.verdict == accepted {
+		e.all.accepted++
+		e.accepted = a.at
+		e.verdicts.add(false)
+		g.forget(d)
+	}
+	switch {
 	case g.closed && p.probe:
-		g.probes++
-		g.reason = a.reason
-		g.next = now.Add(probeWait(g.probes, a.retryAfter))
-		return change{kind: extended, reason: g.reason, since: g.since, next: g.next}
+		return g.judgeProbe(a)
 	case g.closed:
-		if until := now.Add(a.retryAfter); until.After(g.next) {
+		// It was under way when the gate closed. That it was accepted may have been
+		// decided before whatever it is went wrong: only the probe opens.
+		if until := a.at.Add(a.wait); until.After(g.next) {
 			g.next = until
 		}
-		return change{}
-	case a.retryAfter > 0 || a.reason == reasonRateLimited || a.closes && p.epoch == g.epoch:
-		g.closed = true
-		g.reason = a.reason
-		g.since = now
-		g.next = now.Add(probeWait(0, a.retryAfter))
-		return change{kind: closed, reason: g.reason, since: g.since, next: g.next}
+	case a.verdict == accepted && a.wait > 0: // the last one for now
+		return g.shut(reasonRateLimited, a)
+	case a.wait > 0 || a.reason == reasonRateLimited:
+		return g.shut(a.reason, a)
+	case p.epoch != g.epoch:
+	case a.verdict == accepted:
+		e.accept()
+		g.limit = min(g.limit+1, g.slots)
+	default:
+		if e.fail(d, a); e.accuses(g.inFlight) {
+			c := g.shut(e.mostly(), a)
+			g.refusing = c.reason == reasonRefused
+			return c
+		}
 	}
 	return change{}
 }
 
-// admit hands passes to those who are first in the queue. g.mu is held.
+// judgeProbe opens the gate if the endpoint takes rows, or knows which it does not
+// want. That it goes on to refuse them is no news in a hold for that.
+func (g *gate) judgeProbe(a answer) change {
+	worked := a.verdict == accepted || a.verdict == refused && !g.refusing
+	if worked && a.wait == 0 {
+		c := change{kind: opened, reason: g.reason, since: g.since}
+		g.held += a.at.Sub(g.since)
+		g.closed, g.refusing = false, false
+		g.epoch++
+		g.limit = 1 // and one more with each acceptance
+		g.evidence.endStreak()
+		return c
+	}
+	g.probes++
+	g.reason = a.reason
+	if worked {
+		g.probes, g.reason = 0, reasonRateLimited
+	}
+	g.next = g.probeAt(a)
+	return change{kind: extended, reason: g.reason, since: g.since, next: g.next}
+}
+
+// shut begins a hold.
+func (g *gate) shut(reason string, a answer) change {
+	g.closed = true
+	g.reason = reason
+	g.since = a.at
+	g.probes = 0
+	g.next = g.probeAt(a)
+	return change{kind: closed, reason: reason, since: g.since, next: g.next}
+}
+
+// probeAt returns when to probe after a failed. What the endpoint asks for counts from
+// its answer; else the time between attempts is from start to start, for an attempt
+// may take long to fail.
+func (g *gate) probeAt(a answer) time.Time {
+	if a.wait > 0 {
+		return a.at.Add(max(a.wait, minProbeWait))
+	}
+	at := a.began.Add(probeWait(g.probes))
+	if soonest := a.at.Add(minProbeWait); at.Before(soonest) {
+		return soonest
+	}
+	return at
+}
+
+// mark is a moment from which time is to be counted, without that of holds.
+type mark struct {
+	at   time.Time
+	held time.Duration // until then
+}
+
+// mark returns now as a mark. g.mu is held.
+func (g *gate) mark(now time.Time) mark {
+	m := mark{now, g.held}
+	if g.closed {
+		m.held += now.Sub(g.since)
+	}
+	return m
+}
+
+func (m mark) since(before mark) time.Duration {
+	return m.at.Sub(before.at) - (m.held - before.held)
+}
+
+// judgement is what becomes of a row whose attempt failed.
+type judgement int
+
+const (
+	goesOn  judgement = iota // it is attempted again
+	givenUp                  // it is the row's own fault
+	waits                    // the same, but too many rows were given up: it may be the endpoint's
+)
+
+// weigh decides on a row whose attempt ended with a. Nothing is given up in a hold.
+//
+// A row that was refused is given up when it is refused again though another was
+// accepted meanwhile, or when for a minute nothing shows whether others are. (That one
+// was accepted before says little: so it is when an endpoint begins to refuse all.)
+//
+// One that fails otherwise is given up when it has failed often and long while nearly
+// all attempts of others were accepted.
+func (g *gate) weigh(d *delivery, a answer) judgement {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	now := g.mark(a.at)
+	if d.failed.at.IsZero() {
+		d.failed = now
+		d.before = g.evidence.all
+		d.before.answers -= d.answers
+	}
+	blamed := false
+	if a.verdict == refused {
+		d.refusals++
+		if d.refusals == 1 {
+			d.refused = now
+		}
+		blamed = d.refusals > 1 && (g.evidence.accepted.After(d.refused.at) || now.since(d.refused) >= evidenceTime)
+	} else {
+		others := g.evidence.all.answers - d.before.answers - d.answers
+		accepted := g.evidence.all.accepted - d.before.accepted
+		blamed = d.attempts >= g.rules.maxAttempts && now.since(d.failed) >= g.rules.maxElapsed &&
+			others >= 20 && accepted*10 >= others*9
+	}
+	switch {
+	case g.closed || !blamed:
+		return goesOn
+	case g.evidence.verdicts.givenUp >= g.rules.budget:
+		if !d.withheld {
+			d.withheld = true
+			g.withheld++
+		}
+		return waits
+	}
+	g.evidence.verdicts.add(true)
+	return givenUp
+}
+
+// end forgets d, which is over.
+func (g *gate) end(d *delivery) {
+	if d.row == 0 {
+		return
+	}
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	g.forget(d)
+}
+
+func (g *gate) forget(d *delivery) {
+	if d.row == 0 {
+		return
+	}
+	d.row = 0
+	g.evidence.end(d)
+	if d.withheld {
+		g.withheld--
+	}
+}
+
+// admit hands passes to those whose turn it is. g.mu is held.
 func (g *gate) admit() {
-	for w := g.queue.first; w != nil; w = g.queue.first {
+	for w := g.turn(); w != nil; w = g.turn() {
 		switch {
 		case !g.closed && w.suspect:
 			w.err = errOpen
-		case g.inFlight >= g.slots || g.closed && g.probing:
+		case g.closed && (g.probing || g.inFlight >= g.slots), !g.closed && g.inFlight >= g.allowed():
 			return // leave calls again
-		case g.closed && time.Now().Before(g.next):
-			g.wake(time.Until(g.next))
-			return
 		default:
-			w.pass = pass{epoch: g.epoch, probe: g.closed}
-			g.probing = g.closed
-			g.inFlight++
+			if wait := g.wait(); wait > 0 {
+				g.wake(wait)
+				return
+			}
+			w.pass = g.admitted(w.row)
 		}
 		g.queue.remove(w)
 		close(w.admitted)
 	}
+}
+
+// turn returns whose turn it is: the first, but not to probe again while another could.
+func (g *gate) turn() *waiter {
+	w := g.queue.first
+	if g.closed && w != nil && w.row == g.prober && w.next != nil {
+		return w.next
+	}
+	return w
+}
+
+// wait returns how long the next attempt has to wait though there is a slot.
+func (g *gate) wait() time.Duration {
+	if g.closed {
+		if wait := time.Until(g.next); wait > 0 {
+			return wait
+		}
+	}
+	return g.pace.wait()
+}
+
+// admitted counts an attempt.
+func (g *gate) admitted(row uint64) pass {
+	g.inFlight++
+	g.probing = g.closed
+	if g.closed {
+		g.prober = row
+	}
+	return pass{epoch: g.epoch, probe: g.closed}
 }
 
 func (g *gate) wake(after time.Duration) {
@@ -187,6 +393,14 @@ func (g *gate) wake(after time.Duration) {
 		defer g.mu.Unlock()
 		g.admit()
 	})
+}
+
+// setShare sets the part of the rate that this gate lets pass.
+func (g *gate) setShare(part float64) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	g.pace.setShare(part)
+	g.admit()
 }
 
 // holding returns the hold, if the gate is closed.
@@ -205,6 +419,13 @@ func (g *gate) underWay() int {
 	return g.inFlight
 }
 
+// overBudget returns how many rows wait though they would be given up.
+func (g *gate) overBudget() int {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	return g.withheld
+}
+
 func (g *gate) close() {
 	g.mu.Lock()
 	defer g.mu.Unlock()
@@ -213,14 +434,10 @@ func (g *gate) close() {
 	}
 }
 
-// probeWait returns how long nobody is attempted, after so many probes that failed. An
-// explicit wish of the endpoint counts alone, but never as less than minProbeWait.
-// Otherwise the wait doubles from minProbeWait to maxProbeWait, of which up to half
-// is left to chance: members that share an endpoint must not probe in step.
-func probeWait(probes int, retryAfter time.Duration) time.Duration {
-	if retryAfter > 0 {
-		return max(retryAfter, minProbeWait)
-	}
+// probeWait returns how long nobody is attempted, after so many probes that failed. It
+// doubles from minProbeWait to maxProbeWait, of which up to half is left to chance:
+// members that share an endpoint must not probe in step.
+func probeWait(probes int) time.Duration {
 	wait := doubled(minProbeWait, maxProbeWait, probes)
 	return max(minProbeWait, wait/2+rand.N(wait/2+1))
 }
@@ -239,6 +456,7 @@ func doubled(from, limit time.Duration, times int) time.Duration {
 // waiter is one delivery in the queue. What is written before admitted is closed may be
 // read after it.
 type waiter struct {
+	row      uint64
 	suspect  bool
 	admitted chan struct{}
 	pass     pass

@@ -28,10 +28,10 @@ type failures struct {
 	silent int // failures since then
 }
 
-func (f *failures) note(ctx context.Context, log *slog.Logger, a answer) {
+func (f *failures) note(ctx context.Context, log *slog.Logger, a answer, held bool) {
 	f.mu.Lock()
 	f.last = Failure{Time: a.at, Kind: a.reason, Status: a.status}
-	if a.verdict != transient || a.closes || a.retryAfter > 0 {
+	if held {
 		f.mu.Unlock()
 		return
 	}
@@ -83,5 +83,26 @@ func (h *holdLog) note(ctx context.Context, log *slog.Logger, c change, a answer
 		log.LogAttrs(ctx, level, "hold: the endpoint takes no rows",
 			slog.String("reason", c.reason), slog.String("err", a.words()), slog.Duration("lasted", now.Sub(c.since)),
 			slog.Time("next_probe", c.next), slog.String("remedy", text))
+	}
+}
+
+// budgetLog says once a minute that rows wait which would be given up.
+type budgetLog struct {
+	mu     sync.Mutex
+	logged time.Time
+}
+
+func (b *budgetLog) note(ctx context.Context, log *slog.Logger, budget int) {
+	now := time.Now()
+	b.mu.Lock()
+	due := b.logged.IsZero() || now.Sub(b.logged) >= logInterval
+	if due {
+		b.logged = now
+	}
+	b.mu.Unlock()
+	if due {
+		log.LogAttrs(ctx, slog.LevelError, "too many dead letters: rows wait that would be more of them",
+			slog.Int("budget", budget), slog.Int("of_the_latest", len(verdicts{}.latest)),
+			slog.String("remedy", "look at the dead letters: if they are right, raise dead_letter.budget; else mend the endpoint, and the rows go on by themselves"))
 	}
 }

@@ -50,6 +50,10 @@ func newMetrics(reg prometheus.Registerer, g *gate) *metrics {
 		Name: "signup_sheet_in_flight_attempts",
 		Help: "HTTP requests to the endpoint under way.",
 	}, func() float64 { return float64(g.underWay()) })
+	with.NewGaugeFunc(prometheus.GaugeOpts{
+		Name: "signup_sheet_dead_letters_withheld",
+		Help: "Rows that would be dead letters, were there not more than dead_letter.budget among the latest 100 rows.",
+	}, func() float64 { return float64(g.overBudget()) })
 	for _, reason := range holdReasons() {
 		m.holds.WithLabelValues(reason)
 		with.NewGaugeFunc(prometheus.GaugeOpts{
@@ -68,7 +72,7 @@ func newMetrics(reg prometheus.Registerer, g *gate) *metrics {
 		Help: "HTTP requests to the endpoint by result.",
 	}, []string{"result"})
 	for _, result := range []string{
-		string(accepted), string(refused), string(transient), string(hold),
+		string(accepted), string(refused), string(transient), string(atFault),
 		resultTimeout, resultNetwork, resultLost,
 	} {
 		m.attempts[result] = attempts.WithLabelValues(result)

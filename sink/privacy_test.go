@@ -84,7 +84,7 @@ func TestNothingPrivateAppearsAnywhere(t *testing.T) {
 				t.Fatalf("%s: accepted", name)
 			}
 			told := []string{err.Error(), s.logs.String()}
-			if r, ok := errors.AsType[*Refused](err); ok {
+			if r, ok := errors.AsType[*GivenUp](err); ok {
 				told = append(told, r.Response, strings.Join(r.RequestIDs, " "))
 				if !strings.Contains(r.Response, "error") {
 					t.Errorf("%s: nothing is left of the answer: %q", name, r.Response)

@@ -45,6 +45,18 @@ type Config struct {
 	Concurrency int
 	// Timeout bounds one attempt, connecting included.
 	Timeout time.Duration
+	// Rate is how many attempts a second all members of the group make together; 0 is
+	// any number. See SetShare.
+	Rate float64
+	// MaxAttempts and MaxElapsed are how often and how long a row has to fail, while
+	// others are accepted, before it is given up. The time of holds does not count.
+	MaxAttempts int
+	MaxElapsed  time.Duration
+	// DeadLetterBudget is how many of the latest 100 rows may be given up. Those above
+	// it wait.
+	DeadLetterBudget int
+	// Rules override what answers mean, the last of them before all others.
+	Rules []Rule
 	// UserAgent is sent with each request.
 	UserAgent string
 	// Permit may be nil: attempts may start at any time.
@@ -68,9 +80,11 @@ type Sink struct {
 	request   *http.Request // the template of all requests: without header, body and context
 	header    http.Header   // the fields that all requests share
 	secrets   []string      // the parts of the URL that must not appear anywhere
+	table     *table
 	gate      *gate
 	failures  failures
 	holds     holdLog
+	budget    budgetLog
 
 	envelopes   sync.Pool    // of *envelope
 	conns       sync.Map     // see track
@@ -79,8 +93,8 @@ type Sink struct {
 
 // Hold says why and for how long no row is attempted.
 type Hold struct {
-	// Reason is one of unauthorised, not_found, redirected, rejected, rate_limited,
-	// failing, timeout, network, tls, dns and proxy.
+	// Reason is one of refused, unauthorised, not_found, redirected, rejected,
+	// rate_limited, failing, unconfirmed, timeout, network, tls, dns and proxy.
 	Reason string
 	// Since is when the hold began.
 	Since time.Time
@@ -95,6 +109,9 @@ func New(cfg Config, reg prometheus.Registerer, log *slog.Logger) (*Sink, error)
 	target, err := parseURL(cfg.URL)
 	if cfg.Concurrency < 1 {
 		err = errors.Join(err, errors.New("sink.concurrency: must be at least 1"))
+	}
+	if cfg.MaxAttempts < 1 {
+		err = errors.Join(err, errors.New("sink.max_attempts: must be at least 1"))
 	}
 	if cfg.Timeout <= 0 {
 		err = errors.Join(err, errors.New("sink.timeout: must be above 0"))
@@ -121,7 +138,8 @@ func New(cfg Config, reg prometheus.Registerer, log *slog.Logger) (*Sink, error)
 		},
 		header:  header,
 		secrets: secrets,
-		gate:    newGate(cfg.Concurrency),
+		table:   newTable(cfg.Rules, nil),
+		gate:    newGate(cfg.Concurrency, rules{cfg.MaxAttempts, cfg.MaxElapsed, cfg.DeadLetterBudget}, newPace(cfg.Rate)),
 	}
 	s.metrics = newMetrics(reg, s.gate)
 	return s, nil
@@ -183,6 +201,10 @@ func newTransport(cfg Config) *http.Transport {
 		},
 	}
 }
+
+// SetShare sets the part of Config.Rate that is this member's, from 0 to 1: its partitions
+// of all partitions.
+func (s *Sink) SetShare(part float64) { s.gate.setShare(part) }
 
 // Hold returns the hold, if there is one.
 func (s *Sink) Hold() (Hold, bool) { return s.gate.holding() }

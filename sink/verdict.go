@@ -7,7 +7,6 @@ import (
 	"errors"
 	"log/slog"
 	"net"
-	"net/http"
 	"strings"
 	"syscall"
 )
@@ -16,23 +15,29 @@ import (
 type verdict string
 
 const (
-	accepted  verdict = "accepted"  // the endpoint took the row
+	accepted  verdict = "accepted"  // the endpoint took the row, or has it already
 	refused   verdict = "refused"   // the endpoint rejects this row
-	transient verdict = "transient" // later may be better, for this row
-	hold      verdict = "hold"      // it would be the same for every row
+	transient verdict = "transient" // it may go better later
+	atFault   verdict = "endpoint"  // somebody has to mend the endpoint, or what is known of it
 )
+
+// verdictNames returns the verdicts that an answer can have.
+func verdictNames() []string {
+	return []string{string(accepted), string(refused), string(transient), string(atFault)}
+}
 
 // The reasons for which attempts fail and holds exist: a closed set, used in logs,
 // metrics and the status.
 const (
 	reasonNone         = ""             // no failure
-	reasonRefused      = "refused"      // the endpoint rejects this row; never the reason of a hold
-	reasonUnauthorised = "unauthorised" // 401, 403
+	reasonRefused      = "refused"      // the endpoint rejects the row: 400, 413, 414, 415, 422
+	reasonUnauthorised = "unauthorised" // 401, 402, 403
 	reasonNotFound     = "not_found"    // 404, 410
 	reasonRedirected   = "redirected"   // 3xx
-	reasonRejected     = "rejected"     // every other 4xx, and what is no final HTTP status
+	reasonRejected     = "rejected"     // every other 4xx, 501, 505, and what is no final HTTP status
 	reasonRateLimited  = "rate_limited" // 429
-	reasonFailing      = "failing"      // 5xx, 408, 425
+	reasonFailing      = "failing"      // 5xx, 408, 409, 425
+	reasonUnconfirmed  = "unconfirmed"  // the status of success, but not what the endpoint says of a row that it took
 	reasonTimeout      = "timeout"      // no answer within the timeout
 	reasonNetwork      = "network"      // refused, reset or broken connections, answers that are not HTTP
 	reasonTLS          = "tls"          // handshake or certificate
@@ -43,8 +48,8 @@ const (
 // holdReasons returns the reasons that a hold can have.
 func holdReasons() []string {
 	return []string{
-		reasonUnauthorised, reasonNotFound, reasonRedirected, reasonRejected, reasonRateLimited, reasonFailing,
-		reasonTimeout, reasonNetwork, reasonTLS, reasonDNS, reasonProxy,
+		reasonRefused, reasonUnauthorised, reasonNotFound, reasonRedirected, reasonRejected, reasonRateLimited,
+		reasonFailing, reasonUnconfirmed, reasonTimeout, reasonNetwork, reasonTLS, reasonDNS, reasonProxy,
 	}
 }
 
@@ -52,52 +57,23 @@ func holdReasons() []string {
 type class struct {
 	verdict verdict
 	reason  string
-	closes  bool // nobody is to be attempted for a while: the gate closes
-}
-
-// classOfStatus judges an HTTP status. It is the whole table of statuses.
-func classOfStatus(status int) class {
-	switch {
-	case status >= 200 && status <= 299:
-		return class{accepted, reasonNone, false}
-	case status >= 300 && status <= 399:
-		return class{hold, reasonRedirected, true}
-	case status >= 500 && status <= 599:
-		return class{transient, reasonFailing, false}
-	}
-	switch status {
-	case http.StatusBadRequest, http.StatusRequestEntityTooLarge, http.StatusRequestURITooLong,
-		http.StatusUnsupportedMediaType, http.StatusUnprocessableEntity:
-		return class{refused, reasonRefused, false}
-	case http.StatusRequestTimeout, http.StatusTooEarly:
-		return class{transient, reasonFailing, false}
-	case http.StatusTooManyRequests:
-		return class{transient, reasonRateLimited, true}
-	case http.StatusUnauthorized, http.StatusForbidden:
-		return class{hold, reasonUnauthorised, true}
-	case http.StatusNotFound, http.StatusGone:
-		return class{hold, reasonNotFound, true}
-	case http.StatusProxyAuthRequired:
-		return class{hold, reasonProxy, true}
-	}
-	return class{hold, reasonRejected, true}
 }
 
 // classOfError judges an attempt without an answer.
 func classOfError(err error) class {
 	if _, ok := errors.AsType[*proxyError](err); ok {
-		return class{hold, reasonProxy, true}
+		return class{atFault, reasonProxy}
 	}
 	if _, ok := errors.AsType[*net.DNSError](err); ok {
-		return class{hold, reasonDNS, true}
+		return class{atFault, reasonDNS}
 	}
 	if isTimeout(err) {
-		return class{transient, reasonTimeout, false}
+		return class{transient, reasonTimeout}
 	}
 	if isTLS(err) {
-		return class{hold, reasonTLS, true}
+		return class{atFault, reasonTLS}
 	}
-	return class{transient, reasonNetwork, false}
+	return class{transient, reasonNetwork}
 }
 
 // isTimeout reports whether the time was over: an attempt is cancelled for no other reason,
@@ -176,6 +152,10 @@ func describeCertificate(err error) string {
 // remedy says who has to act on a hold, and how. Warn heals by itself.
 func remedy(reason string) (slog.Level, string) {
 	switch reason {
+	case reasonRefused:
+		return slog.LevelError, "check what the endpoint expects of a row: it refuses all of them"
+	case reasonUnconfirmed:
+		return slog.LevelError, "check sink.url: something answers there, but not as the endpoint does when it takes a row"
 	case reasonUnauthorised:
 		return slog.LevelError, "check sink.url and who may call the endpoint"
 	case reasonNotFound:

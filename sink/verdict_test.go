@@ -21,40 +21,44 @@ import (
 func wantClass(status int) class {
 	switch {
 	case status/100 == 2:
-		return class{accepted, "", false}
+		return class{accepted, ""}
 	case slices.Contains([]int{400, 413, 414, 415, 422}, status):
-		return class{refused, "refused", false}
+		return class{refused, "refused"}
 	case status == 429:
-		return class{transient, "rate_limited", true}
-	case status == 408, status == 425, status/100 == 5:
-		return class{transient, "failing", false}
-	case status == 401, status == 403:
-		return class{hold, "unauthorised", true}
+		return class{transient, "rate_limited"}
+	case status == 501, status == 505:
+		return class{atFault, "rejected"}
+	case status == 408, status == 409, status == 425, status/100 == 5:
+		return class{transient, "failing"}
+	case status == 401, status == 402, status == 403:
+		return class{atFault, "unauthorised"}
 	case status == 404, status == 410:
-		return class{hold, "not_found", true}
+		return class{atFault, "not_found"}
 	case status == 407:
-		return class{hold, "proxy", true}
+		return class{atFault, "proxy"}
 	case status/100 == 3:
-		return class{hold, "redirected", true}
+		return class{atFault, "redirected"}
 	}
-	return class{hold, "rejected", true} // 1xx that is final, every other 4xx
+	return class{atFault, "rejected"} // 1xx that is final, every other 4xx
 }
 
 func TestEveryStatusHasItsVerdict(t *testing.T) {
+	usual := newTable(nil, nil)
 	for status := 100; status <= 599; status++ {
-		if got, want := classOfStatus(status), wantClass(status); got != want {
+		if got, want := usual.of(status, nil, nil), wantClass(status); got != want {
 			t.Errorf("%d: %+v, want %+v", status, got, want)
 		}
 	}
-	for _, status := range []int{0, 42, 600, 999} {
-		if got := classOfStatus(status); got.verdict != hold {
+	for _, status := range []int{-1, 0, 42, 600, 999} {
+		if got := usual.of(status, nil, nil); got.verdict != atFault {
 			t.Errorf("%d: %+v", status, got)
 		}
 	}
 }
 
 // TestEveryStatusOfAnEndpoint sends every final status over the wire (101 is one; the
-// other 1xx are followed by another) and looks at what becomes of the row.
+// other 1xx are followed by another) and looks at what becomes of the row: but for 2xx
+// it stays, whatever the first answer is.
 func TestEveryStatusOfAnEndpoint(t *testing.T) {
 	for status := 101; status <= 599; status++ {
 		if status > 101 && status < 200 {
@@ -73,25 +77,12 @@ func TestEveryStatusOfAnEndpoint(t *testing.T) {
 			go func() { done <- s.Deliver(ctx, row("1")) }()
 			synctest.Wait()
 			want := wantClass(status)
-			h, held := s.Hold()
-			if held != want.closes || held && h.Reason != want.reason {
+			if h, held := s.Hold(); held != (status == 429) {
 				t.Errorf("%d: hold %+v %v", status, h, held)
 			}
 			cancel(stop)
-			err := <-done
-			switch want.verdict {
-			case accepted:
-				if err != nil {
-					t.Errorf("%d: %v", status, err)
-				}
-			case refused:
-				if r, ok := errors.AsType[*Refused](err); !ok || r.Status != status || r.Attempts != 1 {
-					t.Errorf("%d: %v", status, err)
-				}
-			case transient, hold:
-				if !errors.Is(err, stop) {
-					t.Errorf("%d: %v", status, err)
-				}
+			if err := <-done; want.verdict == accepted && err != nil || want.verdict != accepted && !errors.Is(err, stop) {
+				t.Errorf("%d: %v", status, err)
 			}
 			if got := s.metric(t, "signup_sheet_attempts_total", "result", string(want.verdict)); got != 1 {
 				t.Errorf("%d: %v attempts with result %s", status, got, want.verdict)
@@ -142,20 +133,20 @@ func TestFailuresWithoutAnAnswerHaveTheirVerdict(t *testing.T) {
 		want      class
 		words     string
 	}{
-		{"connection refused", closed.URL, nil, class{transient, reasonNetwork, false}, "connection refused"},
-		{"hang-up", hangup.URL, nil, class{transient, reasonNetwork, false}, "connection failed or broke"},
-		{"not HTTP", garbage.URL, nil, class{transient, reasonNetwork, false}, "connection failed or broke"},
-		{"unknown host", "http://no-such-host.invalid/", nil, class{hold, reasonDNS, true}, "look up the host: "},
-		{"unknown authority", secure.URL, nil, class{hold, reasonTLS, true}, "unknown authority"},
+		{"connection refused", closed.URL, nil, class{transient, reasonNetwork}, "connection refused"},
+		{"hang-up", hangup.URL, nil, class{transient, reasonNetwork}, "connection failed or broke"},
+		{"not HTTP", garbage.URL, nil, class{transient, reasonNetwork}, "connection failed or broke"},
+		{"unknown host", "http://no-such-host.invalid/", nil, class{atFault, reasonDNS}, "look up the host: "},
+		{"unknown authority", secure.URL, nil, class{atFault, reasonTLS}, "unknown authority"},
 		{"other host", strings.Replace(secure.URL, "127.0.0.1", "localhost", 1), func(s *Sink) {
 			s.transport.TLSClientConfig.RootCAs = secure.Client().Transport.(*http.Transport).TLSClientConfig.RootCAs
-		}, class{hold, reasonTLS, true}, "for another host"},
-		{"old TLS", old.URL, nil, class{hold, reasonTLS, true}, "tls: "},
-		{"no TLS", strings.Replace(plain.URL, "http:", "https:", 1), nil, class{hold, reasonTLS, true}, "not TLS"},
+		}, class{atFault, reasonTLS}, "for another host"},
+		{"old TLS", old.URL, nil, class{atFault, reasonTLS}, "tls: "},
+		{"no TLS", strings.Replace(plain.URL, "http:", "https:", 1), nil, class{atFault, reasonTLS}, "not TLS"},
 		{"proxy without tunnel", "https://example.com/", func(s *Sink) {
 			address, _ := url.Parse(proxy.URL)
 			s.transport.Proxy = http.ProxyURL(address)
-		}, class{hold, reasonProxy, true}, "407"},
+		}, class{atFault, reasonProxy}, "407"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			s := newSink(t, Config{URL: c.url, Concurrency: 1, Timeout: 5 * time.Second})
@@ -176,16 +167,81 @@ func TestFailuresWithoutAnAnswerHaveTheirVerdict(t *testing.T) {
 func TestADialThatTimesOutIsATimeout(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := newSink(t, Config{
-			URL: "http://127.0.0.1/", Concurrency: 1, Timeout: time.Second,
+			URL: "http://127.0.0.1/", Concurrency: 1, Timeout: time.Second, MaxAttempts: 1,
 			DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
 				<-ctx.Done()
 				return nil, ctx.Err()
 			},
 		})
-		if a := s.attempt(t.Context(), row("1")); a.class != (class{transient, reasonTimeout, false}) {
+		if a := s.attempt(t.Context(), row("1")); a.class != (class{transient, reasonTimeout}) {
 			t.Errorf("%+v of %v", a.class, a.err)
 		}
 	})
+}
+
+func TestRulesOverrideTheTable(t *testing.T) {
+	var rules []Rule
+	for _, text := range []string{"404=refused", "400:Queue is full=transient", "5xx=endpoint", "503=transient", "599=accepted", "418-420 = refused"} {
+		r, err := ParseRule(text)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if again, err := ParseRule(r.String()); err != nil || again != r {
+			t.Errorf("%s is written as %s", text, r)
+		}
+		rules = append(rules, r)
+	}
+	table := newTable(rules, nil)
+	for _, c := range []struct {
+		status int
+		body   string
+		want   class
+	}{
+		{404, "", class{refused, reasonRefused}},
+		{400, "", class{refused, reasonRefused}},
+		{400, "error: QUEUE IS FULL!", class{transient, reasonFailing}},
+		{500, "", class{atFault, reasonRejected}},
+		{501, "", class{atFault, reasonRejected}},
+		{503, "", class{transient, reasonFailing}},
+		{599, "", class{accepted, reasonNone}},
+		{419, "", class{refused, reasonRefused}},
+		{421, "", class{atFault, reasonRejected}},
+	} {
+		if got := table.of(c.status, nil, []byte(c.body)); got != c.want {
+			t.Errorf("%d %q: %+v, want %+v", c.status, c.body, got, c.want)
+		}
+	}
+	for _, text := range []string{"", "404", "=refused", "404=", "404=hold", "99=refused", "600=refused", "500-400=refused", "4x=refused", "xx=refused", "404-=refused"} {
+		if r, err := ParseRule(text); err == nil {
+			t.Errorf("%q is taken for %+v", text, r)
+		}
+	}
+}
+
+// A key that came before with another body: the row is there.
+func TestAReusedIdempotencyKeyMeansThatTheRowIsThere(t *testing.T) {
+	for body, want := range map[string]bool{
+		`{"type":"https://example.com/errors/idempotency-key-reused","title":"x"}`: true,
+		`{"title":"Idempotency-Key is already used"}`:                              true,
+		`{"type":"https://example.com/errors/idempotency-key-missing"}`:            false,
+		`{"detail":"idempotency key reused"}`:                                      false,
+		`idempotency key reused`:                                                   false,
+	} {
+		for kind, isProblem := range map[string]bool{"application/problem+json": true, "application/problem+json; charset=utf-8": true, "application/json": false} {
+			synctest.Test(t, func(t *testing.T) {
+				e := newEndpoint(t, func(_ int, w http.ResponseWriter, _ *http.Request) {
+					w.Header().Set("Content-Type", kind)
+					w.WriteHeader(http.StatusUnprocessableEntity)
+					fmt.Fprint(w, body)
+				})
+				s := e.sink(t)
+				err := s.Deliver(t.Context(), row("1"))
+				if (err == nil) != (want && isProblem) {
+					t.Errorf("%s %s: %v", kind, body, err)
+				}
+			})
+		}
+	}
 }
 
 func TestEveryHoldReasonHasARemedyThatNamesWhatToCheck(t *testing.T) {

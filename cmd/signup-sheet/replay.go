@@ -18,7 +18,8 @@ import (
 type replayConfig struct {
 	From, To time.Time // UTC, whole milliseconds
 	Name     string
-	Rate     int // rows a second; 0 for no limit
+	Rate     int // rows a second of all its processes; 0: Share of sink.rate
+	Share    int // percent
 	DryRun   bool
 }
 
@@ -29,7 +30,10 @@ func (r replayConfig) asked() bool { return !r.To.IsZero() }
 func (r replayConfig) apply(c *consumer.Config) {
 	c.Range = &consumer.Range{From: r.From, To: r.To}
 	c.Group = c.Range.Group(c.Group, c.Topic, r.Name)
-	c.Rate = r.Rate
+	c.Sink.Rate *= float64(r.Share) / 100
+	if r.Rate > 0 {
+		c.Sink.Rate = float64(r.Rate)
+	}
 }
 
 // String is the command line that continues the replay, without its settings.
@@ -58,7 +62,8 @@ func replaySettings(r *replayConfig) []setting {
 		},
 		{
 			name: "rate", value: rowRate(&r.Rate), only: "replay",
-			help: "rows a second at most, for each process: 50/s; without it, as fast as the endpoint takes them",
+			help: "requests a second at most, of all processes of the replay together: 50/s; without it, replay.share of sink.rate, " +
+				"or as fast as the endpoint takes them",
 		},
 		{
 			name: "dry-run", value: toggle(&r.DryRun), fallback: "false", only: "replay",

@@ -95,7 +95,7 @@ func TestReplayIsToldWhatTheFlagsSay(t *testing.T) {
 		t.Fatal(err)
 	}
 	from := time.Date(2026, 11, 1, 0, 0, 0, 0, time.UTC)
-	if want := (replayConfig{From: from, To: from.Add(24 * time.Hour), Name: "n", Rate: 50, DryRun: true}); c.Replay != want {
+	if want := (replayConfig{From: from, To: from.Add(24 * time.Hour), Name: "n", Rate: 50, DryRun: true, Share: 25}); c.Replay != want {
 		t.Errorf("%+v, want %+v", c.Replay, want)
 	}
 	if got := c.Replay.String(); got != "signup-sheet replay --from 2026-11-01T00:00:00Z --to 2026-11-02T00:00:00Z --name n" {
@@ -104,7 +104,7 @@ func TestReplayIsToldWhatTheFlagsSay(t *testing.T) {
 	var k consumer.Config
 	k.Group, k.Topic = "g", "t"
 	c.Replay.apply(&k)
-	if !strings.HasPrefix(k.Group, "g.replay.n.") || k.Rate != 50 || !k.Range.From.Equal(from) {
+	if !strings.HasPrefix(k.Group, "g.replay.n.") || k.Sink.Rate != 50 || !k.Range.From.Equal(from) {
 		t.Errorf("%+v", k)
 	}
 }

@@ -71,6 +71,8 @@ func (c consumerConfig) rebalanceTimeout() time.Duration { return c.DrainTimeout
 type deadLetterConfig struct {
 	Topic  string
 	Create bool
+	Budget int      // of the latest 100 rows
+	Force  []string // partition:offset
 }
 
 type sinkConfig struct {
@@ -78,6 +80,10 @@ type sinkConfig struct {
 	URLFile     string
 	Concurrency int
 	Timeout     time.Duration
+	Rate        int // attempts a second of the whole group; 0 for no limit
+	MaxAttempts int
+	MaxElapsed  time.Duration
+	Rules       []string
 }
 
 type agifyConfig struct {
@@ -254,6 +260,15 @@ func declare(c *config) []setting {
 			name: "dead_letter.create", value: toggle(&c.DeadLetter.Create), fallback: "false",
 			help: "create the topic at the start if it does not exist: partitions as kafka.topic, replicas as the brokers' default",
 		},
+		{
+			name: "dead_letter.budget", value: number(&c.DeadLetter.Budget, 0, 100), fallback: "20",
+			help: "dead letters among the latest 100 rows; rows above it wait and are tried again, since the endpoint may be to blame. " +
+				"Records that cannot be decoded do not count",
+		},
+		{
+			name: "dead_letter.force", value: list(&c.DeadLetter.Force, position),
+			help: "records to put there without an attempt, as partition:offset: the way out for a row that holds up its key",
+		},
 
 		{
 			name: "sink.url", value: text(&c.Sink.URL, "URL", webURL), secret: true, also: "SHEETS_WEBHOOK_URL",
@@ -271,6 +286,29 @@ func declare(c *config) []setting {
 		{
 			name: "sink.timeout", value: duration(&c.Sink.Timeout, 10*time.Millisecond, 10*time.Minute), fallback: "5s",
 			help: "time for one request to the webhook",
+		},
+		{
+			name: "sink.rate", value: rowRate(&c.Sink.Rate), derived: "as many as the webhook takes",
+			help: "requests a second to the webhook, of all processes of the group together: each has the part that its partitions are " +
+				"of all partitions",
+		},
+		{
+			name: "sink.max_attempts", value: number(&c.Sink.MaxAttempts, 1, 1_000_000), fallback: "12",
+			help: "requests for a row that fails while others are accepted, before it becomes a dead letter; see sink.max_elapsed",
+		},
+		{
+			name: "sink.max_elapsed", value: duration(&c.Sink.MaxElapsed, time.Second, 30*24*time.Hour), fallback: "15m",
+			help: "time in which they are made, at least. Time in which the webhook takes nothing from anyone does not count",
+		},
+		{
+			name: "sink.rules", value: list(&c.Sink.Rules, answerRule),
+			help: "what answers mean, where not as usual: status=verdict or status:text=verdict, such as 404=refused, " +
+				"5xx=endpoint or 400:queue is full=transient. Verdicts: accepted, refused, transient, endpoint",
+		},
+
+		{
+			name: "replay.share", value: number(&c.Replay.Share, 1, 100), fallback: "25",
+			help: "percent of sink.rate that a replay takes on top of it",
 		},
 
 		{

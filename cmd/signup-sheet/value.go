@@ -12,6 +12,9 @@ import (
 	"strconv"
 	"strings"
 	"time"
+
+	"signup-sheet/consumer"
+	"signup-sheet/sink"
 )
 
 // value is the type of a setting: how a text becomes its Go value.
@@ -200,6 +203,23 @@ var topicPattern = regexp.MustCompile(`^[A-Za-z0-9._-]{1,249}$`)
 func topicName(text string) error {
 	if !topicPattern.MatchString(text) || text == "." || text == ".." {
 		return errors.New("want a topic: 1 to 249 letters, digits, dots, underscores and hyphens")
+	}
+	return nil
+}
+
+// position checks the place of a record in the topic.
+func position(text string) error {
+	if _, err := consumer.ParsePosition(text); err != nil {
+		return errors.New("want partition:offset, such as 3:1042")
+	}
+	return nil
+}
+
+// answerRule checks a line of the table of answers.
+func answerRule(text string) error {
+	if _, err := sink.ParseRule(text); err != nil {
+		return errors.New("want status=verdict, such as 404=refused, 500-503=endpoint, 5xx=endpoint or 400:queue is full=transient; " +
+			"the verdict is accepted, refused, transient or endpoint")
 	}
 	return nil
 }

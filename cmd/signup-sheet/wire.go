@@ -100,6 +100,7 @@ func consumerOf(cfg config, log *slog.Logger) consumer.Config {
 
 		DeadLetterTopic:  cfg.DeadLetter.Topic,
 		CreateDeadLetter: cfg.DeadLetter.Create,
+		ForceDeadLetters: each(cfg.DeadLetter.Force, consumer.ParsePosition),
 		Event:            signup.Limits{MaxBytes: cfg.Event.MaxBytes},
 
 		Columns: sink.DefaultColumns(),
@@ -107,8 +108,25 @@ func consumerOf(cfg config, log *slog.Logger) consumer.Config {
 			URL:         string(cfg.Sink.URL),
 			Concurrency: cfg.Sink.Concurrency,
 			Timeout:     cfg.Sink.Timeout,
+			Rate:        float64(cfg.Sink.Rate),
+			MaxAttempts: cfg.Sink.MaxAttempts,
+			MaxElapsed:  cfg.Sink.MaxElapsed,
+			Rules:       each(cfg.Sink.Rules, sink.ParseRule),
+
+			DeadLetterBudget: cfg.DeadLetter.Budget,
 		},
 	}
+}
+
+// each parses texts that were checked.
+func each[T any](texts []string, parse func(string) (T, error)) []T {
+	var parsed []T
+	for _, text := range texts {
+		if one, err := parse(text); err == nil {
+			parsed = append(parsed, one)
+		}
+	}
+	return parsed
 }
 
 // newAges returns who guesses ages, nil for nobody, and what to do at the end.

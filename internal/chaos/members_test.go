@@ -158,7 +158,7 @@ func (v *virtual) join() {
 		Window: window, WindowBytes: 32 << 20, KeyOrder: true,
 		DeadLetterTopic: v.dlq(),
 		Columns:         sink.DefaultColumns(),
-		Sink:            sink.Config{URL: v.hookURL + m.name, Concurrency: 1 << v.rng.IntN(7), Timeout: sinkTimeout, UserAgent: "chaos", DialContext: v.DialContext()},
+		Sink:            sink.Config{URL: v.hookURL + m.name, Concurrency: 1 << v.rng.IntN(7), Timeout: sinkTimeout, MaxAttempts: 12, MaxElapsed: 15 * time.Minute, DeadLetterBudget: 20, UserAgent: "chaos", DialContext: v.DialContext()},
 		Ages:            ages,
 		DialContext:     m.link.connect,
 	}, reg, log)

@@ -1,0 +1,500 @@
+package sink
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"net/http"
+	"strings"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+)
+
+// crowd is what became of many rows.
+type crowd struct {
+	mu       sync.Mutex
+	accepted map[string]time.Time
+	givenUp  map[string]*GivenUp
+	running  sync.WaitGroup
+}
+
+// keys delivers rows of so many keys at the same time, and those of a key one after the
+// other, as the consumer does. Rows are named key-number.
+func (p *probed) keys(ctx context.Context, keys, rows int) *crowd {
+	c := &crowd{accepted: map[string]time.Time{}, givenUp: map[string]*GivenUp{}}
+	for key := range keys {
+		c.running.Go(func() {
+			for n := range rows {
+				id := fmt.Sprintf("%d-%d", key, n)
+				err := p.Deliver(ctx, row(id))
+				c.mu.Lock()
+				if why, ok := errors.AsType[*GivenUp](err); ok {
+					c.givenUp[id] = why
+				} else if err == nil {
+					c.accepted[id] = time.Now()
+				}
+				c.mu.Unlock()
+				if ctx.Err() != nil {
+					return
+				}
+			}
+		})
+	}
+	return c
+}
+
+func (c *crowd) counts() (accepted, givenUp int) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return len(c.accepted), len(c.givenUp)
+}
+
+// An endpoint that begins to refuse everything, at any concurrency: what was refused
+// waits, and is delivered when it takes rows again.
+func TestAnEndpointThatRefusesEverythingCostsFewRows(t *testing.T) {
+	for _, keys := range []int{1, 3, minRefused, 64, 200} {
+		t.Run(fmt.Sprint(keys, " keys"), func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				began := time.Now()
+				from, to := 10*time.Second, 2*time.Hour
+				e := newEndpoint(t, func(_ int, w http.ResponseWriter, _ *http.Request) {
+					pause(100 * time.Millisecond)
+					if at := time.Since(began); at >= from && at < to {
+						w.WriteHeader(http.StatusBadRequest)
+					}
+				})
+				s := e.sink(t)
+				c := s.keys(t.Context(), keys, 300)
+				pause(from + 10*time.Second)
+				synctest.Wait()
+				if _, held := s.Hold(); held != (keys >= minRefused) {
+					t.Errorf("held: %v", held)
+				}
+				_, before := c.counts()
+				pause(to - 20*time.Second - time.Second)
+				_, after := c.counts()
+				if keys >= minRefused && (before != 0 || after != 0) {
+					t.Errorf("%d rows given up at once, %d in the end", before, after)
+				}
+				c.running.Wait()
+				accepted, givenUp := c.counts()
+				if givenUp > 20 || accepted+givenUp != keys*300 {
+					t.Errorf("%d accepted, %d given up", accepted, givenUp)
+				}
+				if after == 20 && !strings.Contains(s.logs.String(), "too many dead letters") {
+					t.Error("nothing is said of the budget")
+				}
+				if s.metric(t, "signup_sheet_dead_letters_withheld") != 0 {
+					t.Error("rows are still said to be withheld")
+				}
+				if d := s.lastAfter(e, to); d > 31*time.Second+evidenceTime {
+					t.Errorf("goes on %v after the recovery", d)
+				}
+			})
+		})
+	}
+}
+
+// lastAfter returns how long after a moment the first request came.
+func (p *probed) lastAfter(e *endpoint, moment time.Duration) time.Duration {
+	seen := e.requests()
+	for _, r := range seen {
+		if d := r.at.Sub(seen[0].at) - moment; d >= 0 {
+			return d
+		}
+	}
+	return 0
+}
+
+// A row that is refused while others are accepted is sent twice.
+func TestARefusedRowIsGivenUpOnTheSecondRefusal(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		e := newEndpoint(t, func(_ int, w http.ResponseWriter, r *http.Request) {
+			pause(20 * time.Millisecond)
+			if r.Header.Get("Idempotency-Key") == "3-7" {
+				w.Header().Set("X-Request-Id", "req-1")
+				w.WriteHeader(http.StatusUnprocessableEntity)
+			}
+		})
+		s := e.sink(t)
+		c := s.keys(t.Context(), 5, 100)
+		c.running.Wait()
+		why := c.givenUp["3-7"]
+		if len(c.givenUp) != 1 || why == nil || why.Class != ClassRefused || why.Attempts != 2 || why.Status != 422 || len(why.RequestIDs) != 1 {
+			t.Errorf("%+v", c.givenUp)
+		}
+		if n := s.metric(t, "signup_sheet_holds_total"); n != 0 {
+			t.Errorf("%v holds", n)
+		}
+	})
+}
+
+// One or two rows that are refused on a quiet topic have nobody to compare with: they
+// wait a minute for evidence, and no longer.
+func TestALonelyRefusedRowIsGivenUpAfterAMinute(t *testing.T) {
+	for keys := 1; keys < minRefused; keys += 4 {
+		synctest.Test(t, func(t *testing.T) {
+			e := newEndpoint(t, always(http.StatusBadRequest))
+			s := e.sink(t)
+			began := time.Now()
+			c := s.keys(t.Context(), keys, 1)
+			c.running.Wait()
+			if took := time.Since(began); len(c.givenUp) != keys || took < evidenceTime || took > 3*evidenceTime {
+				t.Errorf("%d of %d given up after %v", len(c.givenUp), keys, took)
+			}
+			if n := len(e.requests()); n > 20*keys {
+				t.Errorf("%d requests", n)
+			}
+			if n := s.metric(t, "signup_sheet_holds_total"); n != 0 {
+				t.Errorf("%v holds", n)
+			}
+		})
+	}
+}
+
+// A third of the rows are refused, for good: some become dead letters, the rest waits
+// while others go on.
+func TestRowsAboveTheBudgetWait(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		e := newEndpoint(t, func(_ int, w http.ResponseWriter, r *http.Request) {
+			pause(20 * time.Millisecond)
+			if strings.HasPrefix(r.Header.Get("Idempotency-Key"), "bad") {
+				w.WriteHeader(http.StatusBadRequest)
+			}
+		})
+		s := e.sink(t)
+		ctx, cancel := context.WithCancel(t.Context())
+		defer cancel()
+		var bad sync.WaitGroup
+		var mu sync.Mutex
+		givenUp := 0
+		for i := range 60 {
+			bad.Go(func() {
+				if _, ok := errors.AsType[*GivenUp](s.Deliver(ctx, row(fmt.Sprint("bad-", i)))); ok {
+					mu.Lock()
+					defer mu.Unlock()
+					givenUp++
+				}
+			})
+		}
+		good := s.keys(ctx, 2, 30)
+		good.running.Wait()
+		pause(5 * time.Minute)
+		mu.Lock()
+		if givenUp != 20 {
+			t.Errorf("%d given up beside 60 that were accepted", givenUp)
+		}
+		mu.Unlock()
+		if got := s.metric(t, "signup_sheet_dead_letters_withheld"); got != 40 {
+			t.Errorf("%v rows are said to be withheld", got)
+		}
+		if n := strings.Count(s.logs.String(), "too many dead letters"); n < 2 || n > 6 {
+			t.Errorf("%d lines in five minutes", n)
+		}
+		// Acceptances end it.
+		more := s.keys(ctx, 2, 20_000)
+		bad.Wait()
+		if givenUp != 60 {
+			t.Errorf("%d given up", givenUp)
+		}
+		cancel()
+		more.running.Wait()
+	})
+}
+
+// Hazard 28: a row that always gets 503 while others succeed is given up when it has
+// failed often and long, and holds up nobody.
+func TestARowThatAloneFailsIsExhausted(t *testing.T) {
+	for _, status := range []int{503, 403, 302} {
+		synctest.Test(t, func(t *testing.T) {
+			e := newEndpoint(t, func(_ int, w http.ResponseWriter, r *http.Request) {
+				pause(200 * time.Millisecond)
+				if r.Header.Get("Idempotency-Key") == "bad" {
+					w.WriteHeader(status)
+					fmt.Fprint(w, "no")
+				}
+			})
+			s := e.sink(t)
+			ctx, cancel := context.WithCancel(t.Context())
+			others := s.keys(ctx, 3, 1<<20)
+			began := time.Now()
+			err := s.Deliver(ctx, row("bad"))
+			took := time.Since(began)
+			why, ok := errors.AsType[*GivenUp](err)
+			if !ok || why.Class != ClassExhausted || why.Attempts < 12 || why.Status != status || why.Response != "no" {
+				t.Errorf("%+v", err)
+			}
+			if took < 15*time.Minute || took > 17*time.Minute {
+				t.Errorf("after %v", took)
+			}
+			cancel()
+			others.running.Wait()
+			if n, full := len(others.accepted), int(took/(200*time.Millisecond))*3; n < full*98/100 {
+				t.Errorf("%d others were accepted meanwhile, of %d at full speed", n, full)
+			}
+			if n := s.metric(t, "signup_sheet_holds_total"); n != 0 {
+				t.Errorf("%v holds", n)
+			}
+		})
+	}
+}
+
+// Hazard 28: the same without others, or with others that fail too: nobody knows whose
+// fault it is, and the row stays.
+func TestNoRowIsExhaustedWithoutEvidence(t *testing.T) {
+	t.Run("alone", func(t *testing.T) {
+		synctest.Test(t, func(t *testing.T) {
+			e := newEndpoint(t, always(http.StatusServiceUnavailable))
+			s := e.sink(t)
+			ctx, cancel := context.WithTimeout(t.Context(), 6*time.Hour)
+			defer cancel()
+			if err := s.Deliver(ctx, row("1")); !errors.Is(err, context.DeadlineExceeded) {
+				t.Error(err)
+			}
+			if n := len(e.requests()); n > 6*60*60/15+40 {
+				t.Errorf("%d requests", n)
+			}
+			if _, held := s.Hold(); !held {
+				t.Error("no hold")
+			}
+		})
+	})
+	t.Run("a quarter of all fails", func(t *testing.T) {
+		synctest.Test(t, func(t *testing.T) {
+			e := newEndpoint(t, func(_ int, w http.ResponseWriter, r *http.Request) {
+				pause(400 * time.Millisecond)
+				if r.Header.Get("Idempotency-Key") == "bad" || rand.N(4) == 0 {
+					w.WriteHeader(http.StatusBadGateway)
+				}
+			})
+			s := e.sink(t)
+			ctx, cancel := context.WithTimeout(t.Context(), time.Hour)
+			defer cancel()
+			others := s.keys(ctx, 8, 1<<20)
+			if err := s.Deliver(ctx, row("bad")); !errors.Is(err, context.DeadlineExceeded) {
+				t.Error(err)
+			}
+			others.running.Wait()
+			if len(others.givenUp) != 0 {
+				t.Errorf("%d others were given up", len(others.givenUp))
+			}
+		})
+	})
+}
+
+// The time of an outage is nobody's: a row that failed before it is not exhausted by it.
+func TestAnOutageIsNotChargedToARow(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		began := time.Now()
+		e := newEndpoint(t, func(_ int, w http.ResponseWriter, r *http.Request) {
+			pause(500 * time.Millisecond)
+			at := time.Since(began)
+			if at > 10*time.Second && at < 10*time.Hour || r.Header.Get("Idempotency-Key") == "bad" && at < 10*time.Hour+10*time.Minute {
+				w.WriteHeader(http.StatusServiceUnavailable)
+			}
+		})
+		s := e.sink(t)
+		ctx, cancel := context.WithCancel(t.Context())
+		others := s.keys(ctx, 15, 1<<20)
+		if err := s.Deliver(ctx, row("bad")); err != nil {
+			t.Errorf("%+v", err)
+		}
+		cancel()
+		others.running.Wait()
+		if len(others.givenUp) != 0 {
+			t.Errorf("%d given up", len(others.givenUp))
+		}
+	})
+}
+
+// An endpoint that fails a part of all requests at random is no endpoint that is down.
+func TestFailuresAtRandomAreNoOutage(t *testing.T) {
+	for _, c := range []struct {
+		keys, rows, percent int
+		within              time.Duration
+		holds               float64
+	}{
+		{keys: 1, rows: 500, percent: 50, within: 30 * time.Minute, holds: 2},
+		{keys: 3, rows: 500, percent: 50, within: 30 * time.Minute, holds: 2},
+		{keys: 64, rows: 50, percent: 50, within: 10 * time.Minute, holds: 2},
+		{keys: 64, rows: 200, percent: 10, within: time.Minute, holds: 0},
+		{keys: 1, rows: 10, percent: 95, within: 24 * time.Hour, holds: 1000},
+		{keys: 64, rows: 5, percent: 95, within: 24 * time.Hour, holds: 1000},
+	} {
+		t.Run(fmt.Sprint(c.percent, " percent of ", c.keys, " keys"), func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				e := newEndpoint(t, func(_ int, w http.ResponseWriter, _ *http.Request) {
+					pause(20 * time.Millisecond)
+					if rand.N(100) < c.percent {
+						w.WriteHeader(http.StatusInternalServerError)
+					}
+				})
+				s := e.sink(t)
+				began := time.Now()
+				rows := s.keys(t.Context(), c.keys, c.rows)
+				rows.running.Wait()
+				took, holds := time.Since(began), s.metric(t, "signup_sheet_holds_total")
+				t.Logf("%v, %v holds, %d requests", took, holds, len(e.requests()))
+				if len(rows.accepted) != c.keys*c.rows {
+					t.Errorf("%d accepted, %d given up", len(rows.accepted), len(rows.givenUp))
+				}
+				if took > c.within || holds > c.holds {
+					t.Errorf("%v and %v holds", took, holds)
+				}
+			})
+		})
+	}
+}
+
+// A topic with one signup an hour, and a row that the endpoint fails on.
+func TestAQuietTopicGoesOnBesideABadRow(t *testing.T) {
+	for _, status := range []int{503, 400, 403} {
+		synctest.Test(t, func(t *testing.T) {
+			e := newEndpoint(t, func(_ int, w http.ResponseWriter, r *http.Request) {
+				if r.Header.Get("Idempotency-Key") == "bad" {
+					w.WriteHeader(status)
+				}
+			})
+			s := e.sink(t)
+			ctx, cancel := context.WithCancel(t.Context())
+			var bad sync.WaitGroup
+			bad.Go(func() { _ = s.Deliver(ctx, row("bad")) })
+			for i := range 24 {
+				pause(time.Hour)
+				began := time.Now()
+				if err := s.Deliver(ctx, row(fmt.Sprint(i))); err != nil {
+					t.Fatal(err)
+				}
+				if d := time.Since(began); d > 31*time.Second {
+					t.Errorf("%d: row %d waited %v", status, i, d)
+				}
+			}
+			cancel()
+			bad.Wait()
+		})
+	}
+}
+
+// The reason of a hold is what most of the answers said.
+func TestAHoldsReasonIsWhatMostAnswersSaid(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		e := newEndpoint(t, func(n int, w http.ResponseWriter, _ *http.Request) {
+			w.WriteHeader([]int{401, 503, 401, 400, 401}[n%5])
+		})
+		s := e.sink(t)
+		ctx, cancel := context.WithCancel(t.Context())
+		rows := s.keys(ctx, 64, 1)
+		synctest.Wait()
+		if h, held := s.Hold(); !held || h.Reason != reasonUnauthorised {
+			t.Errorf("%+v %v", h, held)
+		}
+		cancel()
+		rows.running.Wait()
+	})
+}
+
+// After a hold rows go out one, two, four, … at a time.
+func TestTheGateOpensByDegrees(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		began := time.Now()
+		e := newEndpoint(t, func(_ int, w http.ResponseWriter, _ *http.Request) {
+			pause(20 * time.Millisecond)
+			if time.Since(began) < time.Minute {
+				w.WriteHeader(http.StatusServiceUnavailable)
+			}
+		})
+		s := e.sink(t)
+		c := s.keys(t.Context(), 64, 100)
+		c.running.Wait()
+		var opened time.Time
+		perTrip := map[int]int{}
+		for _, r := range e.requests() {
+			if r.at.Sub(began) >= time.Minute-20*time.Millisecond {
+				if opened.IsZero() {
+					opened = r.at
+				}
+				perTrip[int(r.at.Sub(opened)/(20*time.Millisecond))]++
+			}
+		}
+		for trip, most := range []int{1, 2, 4, 8, 16, 32, 64, 64} {
+			if n := perTrip[trip]; n > most || n < most/2 {
+				t.Errorf("%d requests in round trip %d, want %d", n, trip, most)
+			}
+		}
+	})
+}
+
+// While all fail nothing is sent that is not needed to know it: not even by an endpoint
+// that takes long to fail.
+func TestAnOutageIsSeenWithoutMoreRequests(t *testing.T) {
+	for _, think := range []time.Duration{0, 20 * time.Millisecond, 4 * time.Second} {
+		synctest.Test(t, func(t *testing.T) {
+			e := newEndpoint(t, func(n int, w http.ResponseWriter, _ *http.Request) {
+				pause(think + time.Duration(n)*time.Millisecond)
+				w.WriteHeader(http.StatusServiceUnavailable)
+			})
+			s := e.sink(t)
+			ctx, cancel := context.WithTimeout(t.Context(), 10*time.Minute)
+			defer cancel()
+			c := s.keys(ctx, 1000, 1)
+			c.running.Wait()
+			if n := len(e.requests()); n > 64+40 {
+				t.Errorf("%d requests in ten minutes", n)
+			}
+		})
+	}
+}
+
+// A rate limit at zero is heeded though the row was accepted.
+func TestTheLastRequestOfARateLimitIsTheLast(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		e := newEndpoint(t, func(n int, w http.ResponseWriter, _ *http.Request) {
+			w.Header().Set("RateLimit", fmt.Sprintf(`"minute";r=%d;t=30`, (1000-n)%10))
+		})
+		s := e.sink(t, func(c *Config) { c.Concurrency = 1 })
+		began := time.Now()
+		if err := errors.Join(s.deliver(t.Context(), 25)...); err != nil {
+			t.Fatal(err)
+		}
+		if took := time.Since(began); took != time.Minute {
+			t.Errorf("25 rows in %v, want two pauses of 30s", took)
+		}
+		if s.metric(t, "signup_sheet_holds_total", "reason", reasonRateLimited) != 2 {
+			t.Error("no holds")
+		}
+	})
+}
+
+// The pace is kept over any ten seconds, by two and three members together as well,
+// and it is nearly reached.
+func TestThePaceIsKept(t *testing.T) {
+	const perSecond = 30
+	for members := 1; members <= 3; members++ {
+		synctest.Test(t, func(t *testing.T) {
+			e := newEndpoint(t, func(_ int, _ http.ResponseWriter, _ *http.Request) { pause(20 * time.Millisecond) })
+			var running sync.WaitGroup
+			for member := range members {
+				s := e.sink(t, func(c *Config) { c.Rate = perSecond })
+				s.SetShare(1 / float64(members))
+				running.Go(func() {
+					pause(time.Duration(member) * 5 * time.Millisecond)
+					s.keys(t.Context(), 64, 20).running.Wait()
+				})
+			}
+			running.Wait()
+			seen := e.requests()
+			for from := range seen {
+				to := from
+				for to < len(seen) && seen[to].at.Sub(seen[from].at) < 10*time.Second {
+					to++
+				}
+				if n := to - from; n > 10*perSecond || to < len(seen) && n < 270 {
+					t.Fatalf("%d members: %d requests in ten seconds", members, n)
+				}
+			}
+		})
+	}
+}
