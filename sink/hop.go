@@ -52,6 +52,8 @@ func (s *Sink) hop(a *answer, target *url.URL) {
 		if a.reason != reasonRateLimited {
 			a.reason = reasonUnconfirmed
 		}
-		a.body = nil // the page may repeat its address, which is nobody's business
+	}
+	if a.verdict != refused {
+		a.body = nil // it may be a page that repeats its address, which is nobody's business
 	}
 }

@@ -259,6 +259,7 @@ func answers() []struct {
 		{"apps-script", "redirect elsewhere", reasonRedirected, redirectTo(302, "https://elsewhere.example/?user_content_key=k3y")},
 		{"apps-script", "redirect in clear", reasonRedirected, redirectTo(302, "http://script.googleusercontent.com/macros/echo?user_content_key=k3y")},
 		{"apps-script", "redirect to another port", reasonRedirected, redirectTo(302, "https://script.googleusercontent.com:444/macros/echo")},
+		{"apps-script", "redirect with a login", reasonRedirected, redirectTo(302, "https://user:pw@script.googleusercontent.com/macros/echo")},
 		{"apps-script", "redirect with a user", reasonRedirected, redirectTo(302, "https://script.googleusercontent.com@elsewhere.example/")},
 		{"apps-script", "redirect to a name that ends like it", reasonRedirected, redirectTo(302, "https://script.googleusercontent.com.elsewhere.example/")},
 		{"apps-script", "redirect that keeps the method", reasonRedirected, redirectTo(307, "https://script.googleusercontent.com/macros/echo")},
@@ -283,6 +284,8 @@ func answers() []struct {
 			`"category":"VALIDATION_ERROR","message":"Property values were not valid"}]}`)},
 		{"hubspot", "done, but not this contact, for no fault of it", reasonUnconfirmed, says(207, jsonType, `{"status":"COMPLETE","results":[],`+
 			`"numErrors":1,"errors":[{"status":"error","category":"INTERNAL_ERROR"}]}`)},
+		{"hubspot", "a result and an error", reasonUnconfirmed, says(207, jsonType, `{"status":"COMPLETE","results":[{"id":"512"}],"numErrors":1}`)},
+		{"hubspot", "called off", reasonUnconfirmed, says(200, jsonType, `{"status":"CANCELED","results":[{"id":"512"}]}`)},
 		{"hubspot", "no results", reasonUnconfirmed, says(200, jsonType, `{"status":"COMPLETE","results":[]}`)},
 		{"hubspot", "not done yet", reasonUnconfirmed, says(200, jsonType, `{"status":"PENDING","results":[]}`)},
 		{"hubspot", "an email that it does not like", "refused", says(400, jsonType, `{"status":"error","message":"Property values were not valid: `+
@@ -497,6 +500,12 @@ func TestAHopThatFailsMeansMaybeWritten(t *testing.T) {
 					googleSays(`{"ok":true,"duplicate":true}`)(w, r)
 				})
 				s := i.sink(t, "apps-script")
+				// An answer that gives a row up, or blames the endpoint, would be wrong: the row may be there.
+				a := s.attempt(t.Context(), row("0"))
+				if a.verdict != transient || a.reason != c.want || len(a.body) > 0 || a.lost || a.at.Sub(a.began) > time.Minute {
+					t.Errorf("%+v after %v", a.class, a.at.Sub(a.began))
+				}
+				hops, i.seen = 0, nil
 				begin := time.Now()
 				if err := s.Deliver(t.Context(), row("1")); err != nil {
 					t.Fatal(err)
@@ -519,6 +528,24 @@ func TestAHopThatFailsMeansMaybeWritten(t *testing.T) {
 			})
 		})
 	}
+}
+
+// TestAHostOfAnswersThatCannotBeReachedIsNotTheEndpointsFault: the row may be written.
+func TestAHostOfAnswersThatCannotBeReachedIsNotTheEndpointsFault(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		i := newInternet(t, googleSays(`{"ok":true}`))
+		s := i.sink(t, "apps-script", func(c *Config) {
+			c.DialContext = func(ctx context.Context, network, addr string) (net.Conn, error) {
+				if strings.HasPrefix(addr, "script.googleusercontent.com:") {
+					return nil, &net.DNSError{Err: "no such host", Name: addr, IsNotFound: true}
+				}
+				return i.DialContext(ctx, network, "127.0.0.1:443")
+			}
+		})
+		if a := s.attempt(t.Context(), row("1")); a.verdict != transient || a.reason != reasonDNS || a.lost {
+			t.Errorf("%+v", a.class)
+		}
+	})
 }
 
 // TestNothingPrivateIsToldOfARedirect: neither where it came from nor where it led.
@@ -620,6 +647,66 @@ func TestPresetsKeepTheirPace(t *testing.T) {
 				}
 				if took := at[len(at)-1].Sub(at[0]).Seconds(); took > 1.1*float64(seconds) {
 					t.Errorf("%d rows took %.0f s", len(at), took)
+				}
+			})
+		})
+	}
+}
+
+// TestAPresetsOutageIsWaitedOut: ten minutes of what only a preset takes for a failure, or
+// takes for one of another kind. Nothing is a dead letter, and few requests are sent.
+func TestAPresetsOutageIsWaitedOut(t *testing.T) {
+	const outage = 10 * time.Minute
+	for _, c := range []struct {
+		preset, name, reason string
+		answer               http.HandlerFunc
+	}{
+		{"apps-script", "a page", reasonUnconfirmed, says(200, htmlType, loginPage)},
+		{"apps-script", "a page behind the redirect", reasonUnconfirmed, func(w http.ResponseWriter, r *http.Request) {
+			if r.Host == "script.google.com" {
+				googleSays("")(w, r)
+				return
+			}
+			says(200, htmlType, loginPage)(w, r)
+		}},
+		{"apps-script", "not deployed for anyone", reasonUnauthorised, redirectTo(302, "https://accounts.google.com/")},
+		{"apps-script", "refuses everything", reasonRefused, googleSays(`{"ok":false,"refused":true,"error":"no"}`)},
+		{"zapier", "a page", reasonUnconfirmed, says(200, htmlType, loginPage)},
+		{"make", "the queue is full", reasonFailing, says(400, textType, "Queue is full.")},
+		{"slack", "the person is gone", reasonRejected, says(400, textType, "user_not_found")},
+		{"hubspot", "no such property", reasonRejected, says(400, jsonType, `{"category":"VALIDATION_ERROR","message":"PROPERTY_DOESNT_EXIST"}`)},
+	} {
+		t.Run(c.preset+"/"+c.name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				begin := time.Now()
+				i := newInternet(t, func(w http.ResponseWriter, r *http.Request) {
+					if time.Since(begin) < outage {
+						c.answer(w, r)
+						return
+					}
+					usual()[c.preset](w, r)
+				})
+				s := i.sink(t, c.preset)
+				rows := make(chan []error)
+				go func() { rows <- s.deliver(t.Context(), 60) }()
+				pause(outage / 2)
+				if h, held := s.Hold(); !held || h.Reason != c.reason {
+					t.Errorf("hold %v: %+v", held, h)
+				}
+				pause(outage / 2)
+				p, _ := PresetNamed(c.preset)
+				sent := s.metric(t, "signup_sheet_attempts_total")
+				if sent > float64(p.Concurrency+40) {
+					t.Errorf("%v attempts in the outage", sent)
+				}
+				pause(maxProbeWait)
+				if s.metric(t, "signup_sheet_attempts_total", "result", "accepted") == 0 {
+					t.Errorf("nothing was accepted within %v of the outage's end", maxProbeWait)
+				}
+				for n, err := range <-rows {
+					if err != nil {
+						t.Errorf("row %d: %v", n, err)
+					}
 				}
 			})
 		})
