@@ -34,6 +34,9 @@ type Explanation struct {
 	Tombstone bool
 	Poison    *signup.Poison
 	Signup    *signup.Signup
+	// GivenUp says that the row would be a dead letter without an attempt, and why. Then
+	// there is no Request.
+	GivenUp *sink.GivenUp
 	// Forced says that an operator has given it up: see Config.ForceDeadLetters.
 	Forced bool
 	// Age is the guess that was made, as JSON text; nil without one.
@@ -90,6 +93,9 @@ func (c *Consumer) explain(ctx context.Context, e *entry, age []byte) (*Explanat
 	x.Signup, x.Age, x.Row = event, age, c.rowOf(event, age)
 	x.Forced = slices.Contains(c.cfg.ForceDeadLetters, Position{e.window.partition, e.offset})
 	x.Request, err = c.sink.Request(ctx, x.Row)
+	if givenUp, ok := errors.AsType[*sink.GivenUp](err); ok {
+		x.GivenUp, err = givenUp, nil
+	}
 	return x, err
 }
 

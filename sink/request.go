@@ -21,8 +21,12 @@ type Request struct {
 // Field is one line of a request's head.
 type Field struct{ Name, Value string }
 
-// Request returns what an attempt to deliver row would send now. It sends nothing.
+// Request returns what an attempt to deliver row would send now; a *GivenUp, if there
+// would be none. It sends nothing.
 func (s *Sink) Request(ctx context.Context, row Row) (Request, error) {
+	if tooLarge := s.tooLarge(row); tooLarge != nil {
+		return Request{}, tooLarge
+	}
 	e := s.envelope(ctx, row)
 	defer s.done(e, false)
 	// Without the trace, by which an attempt would take it for sent.

@@ -117,7 +117,7 @@ func explainCommand(stdin io.Reader) func(context.Context, []string, map[string]
 			return fail(stderr, err)
 		}
 		say(stdout, explanation(cfg, x, origin, why))
-		if x.Signup == nil || x.Forced {
+		if x.Signup == nil || x.Forced || x.GivenUp != nil {
 			return exitFailed
 		}
 		say(stdout, "\n"+request(x.Request, isTerminal(stdout)))
@@ -223,7 +223,11 @@ func explanation(cfg config, x *consumer.Explanation, origin, noAge string) stri
 		step("enrich", "no age: "+noAge)
 	}
 	step("map", fmt.Sprintf("a row of %d bytes", len(x.Row.Body)))
-	if x.Forced {
+	switch {
+	case x.GivenUp != nil:
+		step("send", fmt.Sprintf("nothing, now and then: %v. It would be a dead letter of class %s in %s", x.GivenUp, x.GivenUp.Class, cfg.DeadLetter.Topic))
+		return b.String()
+	case x.Forced:
 		step("send", "nothing, now and then: dead_letter.force names the record, which would be a dead letter of class exhausted in "+cfg.DeadLetter.Topic)
 		return b.String()
 	}

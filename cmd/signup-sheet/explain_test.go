@@ -115,6 +115,19 @@ func TestExplainOfATooLargeEvent(t *testing.T) {
 	}
 }
 
+// A row above the limit is never sent, and a preset's request is that of the preset.
+func TestExplainKnowsPresetsAndTheirLimits(t *testing.T) {
+	const event = `{"id":"x","email":"ann@example.com","name":"Ann <3"}`
+	code, stdout, _ := explained(t, event, "--sink.preset", "slack")
+	if code != exitFine || !strings.Contains(stdout, "\n{\"text\":\"") || !strings.Contains(stdout, "Ann &lt;3") {
+		t.Errorf("exit code %d: %s", code, stdout)
+	}
+	code, stdout, _ = explained(t, `{"email":"ann@example.com","name":"`+strings.Repeat("x", 2000)+`"}`, "--sink.max_body_bytes", "1KiB")
+	if words := strings.Join(strings.Fields(stdout), " "); code != exitFailed || !strings.Contains(words, "and sink.max_body_bytes allows 1024. It would be a dead letter of class too_large in letters") || strings.Contains(stdout, "POST") {
+		t.Errorf("exit code %d: %s", code, stdout)
+	}
+}
+
 // agify is asked with --enrich, and only then.
 func TestExplainAsksForAnAgeWhenToldTo(t *testing.T) {
 	asked := 0

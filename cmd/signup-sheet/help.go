@@ -21,6 +21,7 @@ Deliver:
 Look:
   check         find mistakes before a start does; --online tries brokers and
                 endpoints too
+  probe         send one test row, and explain the endpoint's answer
   explain       what one record becomes, step by step; sends nothing
   config        the settings in effect, and where each comes from
 
