@@ -307,9 +307,9 @@ func eventID(cfg config, r consumer.Record, id, origin string) string {
 	case id != signup.EventID(cfg.Kafka.Topic, r.Partition, r.Offset, r.Time):
 		return shown + ", the event's own"
 	case origin != "":
-		return "event id of no meaning: in the topic it would be made of topic, partition, offset and time, because the event has none"
+		return "the event has no id, so in the topic one would be made of topic, partition, offset and time"
 	}
-	return shown + ", made of topic, partition, offset and time, because the event has none"
+	return shown + ", made of topic, partition, offset and time, because the event has no id"
 }
 
 // request is a request as it would be on the wire. On a terminal, what could change it is escaped.

@@ -60,7 +60,7 @@ func probeCommand(ctx context.Context, args []string, env map[string]string, std
 // verdict is what came of a test row, in words.
 func verdict(x *consumer.Explanation, a sink.Answer, onTerminal bool) string {
 	var b strings.Builder
-	b.WriteString("This was sent:\n\n" + request(x.Request, onTerminal) + "\n")
+	b.WriteString("The request:\n\n" + request(x.Request, onTerminal) + "\n")
 	mark := map[bool]string{true: "✓", false: "✗"}[a.Accepted]
 	said := fmt.Sprintf("%s %s after %s", mark, a.Words, a.Took.Round(time.Millisecond))
 	paragraph := func(name, text string) {
