@@ -3,6 +3,8 @@ package main
 import (
 	"fmt"
 	"time"
+
+	"signup-sheet/consumer"
 )
 
 // drainMargin is what a drain needs beyond the row under way: to settle it and to commit.
@@ -16,6 +18,10 @@ func (l *loader) deriveDefaults(c *config) {
 		if topicName(c.DeadLetter.Topic) != nil {
 			l.problem("dead_letter.topic: the default, %s + .dlq, is longer than Kafka allows: set it", l.origin["kafka.topic"].where)
 		}
+	}
+	if l.origin["sink.sheet_safe"].text == "" {
+		c.Sink.SheetSafe = true
+		l.origin["sink.sheet_safe"] = given{"sink.sheet_safe", "true"}
 	}
 	if c.Consumer.DrainTimeout == 0 {
 		c.Consumer.DrainTimeout = c.Sink.Timeout + drainMargin
@@ -46,8 +52,25 @@ func (l *loader) judge(c *config) {
 	l.require(c.DeadLetter.Topic != c.Kafka.Topic,
 		"%s and %s must be two topics, or dead letters come back as signups: change one",
 		"dead_letter.topic", "kafka.topic")
+	l.judgeColumns(c.Sink)
 	l.judgeTLS(c.Kafka.TLS)
 	l.judgeSASL(c.Kafka.SASL)
+}
+
+// judgeColumns holds what columns need besides themselves.
+func (l *loader) judgeColumns(c sinkConfig) {
+	if l.broken["sink.columns"] || c.HashKeyFile != "" {
+		return
+	}
+	parsed, err := consumer.ParseColumns(c.Columns)
+	if err != nil {
+		return // it was found when the text was parsed
+	}
+	for _, column := range parsed {
+		if column.Keyed() {
+			l.problem("%s: column %q has the function hash, which needs a key: set sink.hash_key_file, or use sha256", l.origin["sink.columns"].where, column.Name)
+		}
+	}
 }
 
 // require adds a problem unless ok. The two %s of format are the settings, as written, with their values. A setting that could not be
