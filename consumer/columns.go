@@ -40,7 +40,7 @@ const (
 // ColumnPaths lists all paths.
 func ColumnPaths() []ColumnPath {
 	return []ColumnPath{
-		{"signup.event_id", "the row's id: the event's own `id`, or one made for it", fromSignup},
+		{"signup.event_id", "the row's id: the event's own `id`, or one made for it; `signup.id` is the same", fromSignup},
 		{"signup.timestamp", "when it happened; the record's time if the event does not say", fromSignup},
 		{"signup.email", "", fromSignup},
 		{"signup.name", "", fromSignup},

