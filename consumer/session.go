@@ -208,12 +208,23 @@ func (c *Consumer) decode(e *entry) (*signup.Signup, error) {
 
 // row enriches a signup and maps it.
 func (c *Consumer) row(ctx context.Context, e *entry, s *signup.Signup) sink.Row {
-	var age []byte
-	if c.ages != nil {
-		if guess, ok := c.ages.Age(ctx, s.Name, s.CountryID); ok {
-			age = strconv.AppendInt(nil, int64(guess), 10)
-		}
+	return c.rowOf(e, s, c.age(ctx, s))
+}
+
+// age is the guess for a signup as JSON text; nil without one.
+func (c *Consumer) age(ctx context.Context, s *signup.Signup) []byte {
+	if c.ages == nil {
+		return nil
 	}
+	guess, ok := c.ages.Age(ctx, s.Name, s.CountryID)
+	if !ok {
+		return nil
+	}
+	return strconv.AppendInt(nil, int64(guess), 10)
+}
+
+// rowOf maps a record, its signup and an age, which may be nil, to the columns.
+func (c *Consumer) rowOf(e *entry, s *signup.Signup, age []byte) sink.Row {
 	return c.columns.row(e.window.partition, &e.record, s, age)
 }
 
