@@ -60,6 +60,23 @@ func TestEveryMistakeInColumnsIsAProblemOfItsOwn(t *testing.T) {
 	}
 }
 
+func TestThePresetDecidesWhetherFormulasAreNeutralised(t *testing.T) {
+	for preset, want := range map[string]bool{"generic": true, "zapier": true, "make": true, "n8n": true, "apps-script": true, "slack": false, "hubspot": false} {
+		cfg, err := load("run", []string{"--sink.url", testURL, "--sink.preset", preset}, nil)
+		if err != nil || cfg.Sink.SheetSafe != want {
+			t.Errorf("%s: %v, safe %t", preset, err, cfg.Sink.SheetSafe)
+		}
+		cfg, err = load("run", []string{"--sink.url", testURL, "--sink.preset", preset, fmt.Sprintf("--sink.sheet_safe=%t", !want)}, nil)
+		if err != nil || cfg.Sink.SheetSafe == want {
+			t.Errorf("%s, and the opposite set: %v, safe %t", preset, err, cfg.Sink.SheetSafe)
+		}
+	}
+	_, err := load("run", []string{"--sink.url", testURL, "--sink.preset", "hubspot", "--sink.columns", "mail=email"}, nil)
+	if err == nil || err.Error() != "--sink.columns: want a column called email, by which HubSpot finds a contact: sink.preset is hubspot" {
+		t.Error(err)
+	}
+}
+
 // What is set reaches the consumer, and what is unsafe has to be asked for.
 func TestColumnsReachTheConsumer(t *testing.T) {
 	key := write(t, "0123456789abcdef\n")

@@ -78,18 +78,20 @@ type deadLetterConfig struct {
 }
 
 type sinkConfig struct {
-	URL         secret // from sink.url or from the file that sink.url_file names
-	URLFile     string
-	Concurrency int
-	Timeout     time.Duration
-	Rate        int // attempts a second of the whole group; 0 for no limit
-	MaxAttempts int
-	MaxElapsed  time.Duration
-	Rules       []string
-	Columns     []string // as consumer.ParseColumns takes them
-	SheetSafe   bool
-	HashKeyFile string
-	HashKey     secret // from the file that sink.hash_key_file names, empty for none
+	URL          secret // from sink.url or from the file that sink.url_file names
+	URLFile      string
+	Concurrency  int
+	Timeout      time.Duration
+	Preset       string
+	Rate         float64 // attempts a second of the whole group; 0 for no limit
+	MaxBodyBytes int     // bytes; 0 for no limit
+	MaxAttempts  int
+	MaxElapsed   time.Duration
+	Rules        []string
+	Columns      []string // as consumer.ParseColumns takes them
+	SheetSafe    bool
+	HashKeyFile  string
+	HashKey      secret // from the file that sink.hash_key_file names, empty for none
 }
 
 type agifyConfig struct {
@@ -286,15 +288,23 @@ func declare(c *config) []setting {
 			help: "file that holds the URL of the webhook, instead of sink.url",
 		},
 		{
-			name: "sink.concurrency", value: number(&c.Sink.Concurrency, 1, 10_000), fallback: "64",
+			name: "sink.preset", value: choice(&c.Sink.Preset, sink.PresetNames()...), fallback: "generic",
+			help: "what is behind the webhook: decides how rows are sent, what its answers mean, and the defaults of other settings",
+		},
+		{
+			name: "sink.concurrency", value: number(&c.Sink.Concurrency, 1, 10_000), derived: byPreset("64"),
 			help: "requests in flight to the webhook",
 		},
 		{
-			name: "sink.timeout", value: duration(&c.Sink.Timeout, 10*time.Millisecond, 10*time.Minute), fallback: "5s",
+			name: "sink.timeout", value: duration(&c.Sink.Timeout, 10*time.Millisecond, 10*time.Minute), derived: byPreset("5s"),
 			help: "time for one request to the webhook",
 		},
 		{
-			name: "sink.rate", value: rowRate(&c.Sink.Rate), derived: "as many as the webhook takes",
+			name: "sink.max_body_bytes", value: size(&c.Sink.MaxBodyBytes, kibibyte, gibibyte), derived: byPreset("any size"),
+			help: "largest request to the webhook; a row with a larger one is a dead letter, without a request",
+		},
+		{
+			name: "sink.rate", value: requestRate(&c.Sink.Rate), derived: byPreset("as many as the webhook takes"),
 			help: "requests a second to the webhook, of all processes of the group together: each has the part that its partitions are " +
 				"of all partitions",
 		},
@@ -317,7 +327,7 @@ func declare(c *config) []setting {
 				"or source='web'; all paths and functions are in docs/columns.md. Nothing else of an event is sent",
 		},
 		{
-			name: "sink.sheet_safe", value: toggle(&c.Sink.SheetSafe), derived: "true",
+			name: "sink.sheet_safe", value: toggle(&c.Sink.SheetSafe), derived: byPreset("true"),
 			help: "put an apostrophe before texts that a sheet would take for a formula, those that begin with = + - or @; the column's function raw leaves them as they are",
 		},
 		{
@@ -371,6 +381,9 @@ func declare(c *config) []setting {
 		},
 	}...)
 }
+
+// byPreset says of a setting how its default is found.
+func byPreset(generic string) string { return generic + "; by sink.preset if one is set" }
 
 // secret is a text that no verb, log or encoder shows. Only string(s) gives it.
 type secret string
