@@ -56,12 +56,17 @@ func TestDefaultsAreTheDocumentedOnes(t *testing.T) {
 			Window: 4096, WindowBytes: 32 << 20, Order: "key", CommitInterval: time.Second,
 			DrainTimeout: 10 * time.Second, Start: "earliest",
 		},
-		DeadLetter: deadLetterConfig{Topic: "user.signup.dlq"},
-		Sink:       sinkConfig{URL: testURL, Concurrency: 64, Timeout: 5 * time.Second},
-		Agify:      agifyConfig{Enabled: true, URL: "https://api.agify.io", Timeout: 3 * time.Second, CacheSize: 100_000},
-		Event:      eventConfig{MaxBytes: 1 << 20},
-		Admin:      adminConfig{Listen: ":8080"},
-		Log:        logConfig{Level: slog.LevelInfo, Format: "auto"},
+		DeadLetter: deadLetterConfig{Topic: "user.signup.dlq", Budget: 20},
+		Sink: sinkConfig{
+			URL: testURL, Concurrency: 64, Timeout: 5 * time.Second, Preset: "generic", MaxAttempts: 12, MaxElapsed: 15 * time.Minute,
+			Columns:   []string{"event_id", "timestamp", "email", "name", "plan", "source", "utm_campaign", "age_guess", "metadata"},
+			SheetSafe: true,
+		},
+		Agify:  agifyConfig{Enabled: true, URL: "https://api.agify.io", Timeout: 3 * time.Second, CacheSize: 100_000},
+		Event:  eventConfig{MaxBytes: 1 << 20},
+		Admin:  adminConfig{Listen: ":8080"},
+		Log:    logConfig{Level: slog.LevelInfo, Format: "auto"},
+		Replay: replayConfig{Share: 25},
 	}
 	if !reflect.DeepEqual(got, want) {
 		t.Errorf("got  %+v\nwant %+v", got, want)
