@@ -126,7 +126,9 @@ func BenchmarkColumnsOfAllKinds(b *testing.B) {
 }
 
 // The body, and the texts of what is known of the record.
-func TestAllocationsOfColumnsOfAllKinds(t *testing.T) { allocs.AtMost(t, 7, BenchmarkColumnsOfAllKinds) }
+func TestAllocationsOfColumnsOfAllKinds(t *testing.T) {
+	allocs.AtMost(t, 7, BenchmarkColumnsOfAllKinds)
+}
 
 func benchmarkColumns(b *testing.B, texts ...string) {
 	b.Helper()
