@@ -90,7 +90,7 @@ func (c *Consumer) explain(ctx context.Context, e *entry, age []byte) (*Explanat
 	if age == nil {
 		age = c.age(ctx, event)
 	}
-	x.Signup, x.Age, x.Row = event, age, c.rowOf(event, age)
+	x.Signup, x.Age, x.Row = event, age, c.rowOf(e, event, age)
 	x.Forced = slices.Contains(c.cfg.ForceDeadLetters, Position{e.window.partition, e.offset})
 	x.Request, err = c.sink.Request(ctx, x.Row)
 	if givenUp, ok := errors.AsType[*sink.GivenUp](err); ok {

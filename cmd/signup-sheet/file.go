@@ -134,7 +134,7 @@ func scalar(s setting, node *yaml.Node) (string, error) {
 	switch {
 	case node.ShortTag() == "!!null":
 		return "", errors.New("has no value: give it one or remove the key")
-	case node.Kind == yaml.SequenceNode && s.value.unit == "list":
+	case node.Kind == yaml.SequenceNode && s.value.split != nil:
 		items := make([]string, len(node.Content))
 		for i, item := range node.Content {
 			if item = resolve(item); item.Kind != yaml.ScalarNode {

@@ -72,7 +72,7 @@ function parse(e) {
     throw new Error('there is no ' + ID + ', by which to recognise the row when it comes again');
   }
   return {
-    id: row[ID],
+    id: text(row[ID]).slice(1), // as a cell shows it
     columns: Object.keys(row).map((name) => [name, cell(name, row[name])]),
   };
 }
@@ -140,7 +140,7 @@ function cell(name, value) {
  * show. signup-sheet may have put one there already, in front of what looks like a formula.
  */
 function text(words) {
-  if (words === '' || /^'(?:[\s\x00-\x1f]*[=+\-@\uFF1D\uFF0B\uFF0D\uFF20]|[\t\r\n])/.test(words)) {
+  if (words === '' || /^'[\s\p{C}]*[=+\-@\uFF1D\uFF0B\uFF0D\uFF20\uFE66\uFE62\uFE63\uFE6B\t\r\n\0]/u.test(words)) {
     return words;
   }
   return "'" + words;
