@@ -39,7 +39,9 @@ type Explanation struct {
 	GivenUp *sink.GivenUp
 	// Forced says that an operator has given it up: see Config.ForceDeadLetters.
 	Forced bool
-	// Age is the guess that was made, as JSON text; nil without one.
+	// Asked says that somebody was asked for an age, and Age is the guess, as JSON text;
+	// nil without one.
+	Asked   bool
 	Age     []byte
 	Row     sink.Row
 	Request sink.Request
@@ -88,6 +90,7 @@ func (c *Consumer) explain(ctx context.Context, e *entry, age []byte) (*Explanat
 		return nil, err
 	}
 	if age == nil {
+		x.Asked = c.ages != nil
 		age = c.age(ctx, event)
 	}
 	x.Signup, x.Age, x.Row = event, age, c.rowOf(e, event, age)

@@ -20,8 +20,8 @@ import (
 // secretURL is an address of which only the host may be shown.
 const secretURL = "https://me:S3CR3T@hooks.example.com/S3CR3T?key=S3CR3T"
 
-// explained runs explain with an event on standard input, and returns the exit code and what it writes.
-func explained(t *testing.T, event string, args ...string) (code int, stdout, stderr string) {
+// explainedAs runs explain with an event on standard input, and returns the exit code and what it writes.
+func explainedAs(t *testing.T, event string, args ...string) (code int, stdout, stderr string) {
 	t.Helper()
 	var out, errs bytes.Buffer
 	args = append([]string{"--sink.url", secretURL, "--dead_letter.topic", "letters"}, args...)
@@ -42,9 +42,10 @@ func TestExplainMatchesItsGoldenFiles(t *testing.T) {
 		"invalid":   {`{"id":"6d2f","email":"ann"}`, 1},
 		"duplicate": {`{"id":"6d2f","metadata":{"a":1,"a":2}}`, 1},
 		"empty":     {"", 1},
+		"formula":   {`{"id":"6d2f","email":"ann@example.com","name":"=IMPORTXML(1)","timestamp":"2026-11-01T08:15:30Z"}`, 0},
 	} {
 		t.Run(name, func(t *testing.T) {
-			code, stdout, stderr := explained(t, c.event)
+			code, stdout, stderr := explainedAs(t, c.event)
 			if code != c.code || stderr != "" {
 				t.Errorf("exit code %d, want %d: %s", code, c.code, stderr)
 			}
@@ -79,7 +80,7 @@ func TestExplainReadsAFileOrStandardInput(t *testing.T) {
 		if len(args) == 2 {
 			stdin = "not read"
 		}
-		code, stdout, stderr := explained(t, stdin, args...)
+		code, stdout, stderr := explainedAs(t, stdin, args...)
 		if code != exitFine || !strings.Contains(stdout, `{"event_id":"from-a-file",`) || stderr != "" {
 			t.Errorf("%v: exit code %d: %s%s", args, code, stdout, stderr)
 		}
@@ -100,7 +101,7 @@ func TestExplainMistakes(t *testing.T) {
 		{[]string{"--file", t.TempDir()}, "is a directory"},
 		{[]string{"--from", "1h"}, "--from: no such flag: only signup-sheet replay has it"},
 	} {
-		code, stdout, stderr := explained(t, "", c.args...)
+		code, stdout, stderr := explainedAs(t, "", c.args...)
 		if code != exitUsage || stdout != "" || !strings.Contains(stderr, c.want) {
 			t.Errorf("%v: exit code %d: %s%s", c.args, code, stdout, stderr)
 		}
@@ -109,7 +110,7 @@ func TestExplainMistakes(t *testing.T) {
 
 // The length that an event has is the one that is told, however large it is.
 func TestExplainOfATooLargeEvent(t *testing.T) {
-	code, stdout, _ := explained(t, `{"email":"ann@example.com","name":"`+strings.Repeat("x", 2<<20)+`"}`)
+	code, stdout, _ := explainedAs(t, `{"email":"ann@example.com","name":"`+strings.Repeat("x", 2<<20)+`"}`)
 	if want := "value of 2097189 bytes, more than the 1048576 that"; code != exitFailed || !strings.Contains(strings.Join(strings.Fields(stdout), " "), want) || !strings.Contains(stdout, "of class too_large") {
 		t.Errorf("exit code %d, want %q in %s", code, want, stdout)
 	}
@@ -118,11 +119,11 @@ func TestExplainOfATooLargeEvent(t *testing.T) {
 // A row above the limit is never sent, and a preset's request is that of the preset.
 func TestExplainKnowsPresetsAndTheirLimits(t *testing.T) {
 	const event = `{"id":"x","email":"ann@example.com","name":"Ann <3"}`
-	code, stdout, _ := explained(t, event, "--sink.preset", "slack")
+	code, stdout, _ := explainedAs(t, event, "--sink.preset", "slack")
 	if code != exitFine || !strings.Contains(stdout, "\n{\"text\":\"") || !strings.Contains(stdout, "Ann &lt;3") {
 		t.Errorf("exit code %d: %s", code, stdout)
 	}
-	code, stdout, _ = explained(t, `{"email":"ann@example.com","name":"`+strings.Repeat("x", 2000)+`"}`, "--sink.max_body_bytes", "1KiB")
+	code, stdout, _ = explainedAs(t, `{"email":"ann@example.com","name":"`+strings.Repeat("x", 2000)+`"}`, "--sink.max_body_bytes", "1KiB")
 	if words := strings.Join(strings.Fields(stdout), " "); code != exitFailed || !strings.Contains(words, "and sink.max_body_bytes allows 1024. It would be a dead letter of class too_large in letters") || strings.Contains(stdout, "POST") {
 		t.Errorf("exit code %d: %s", code, stdout)
 	}
@@ -145,8 +146,9 @@ func TestExplainAsksForAnAgeWhenToldTo(t *testing.T) {
 		{nil, "nobody was asked", `"age_guess":null`, 0},
 		{[]string{"--agify.enabled=false", "--enrich"}, "agify.enabled is false", `"age_guess":null`, 0},
 		{[]string{"--enrich"}, "age 37, guessed", `"age_guess":37`, 1},
+		{[]string{"--enrich", "--sink.columns", "email,name"}, "no column has it", `"name":"Ann Smith"}`, 1},
 	} {
-		code, stdout, stderr := explained(t, event, append(c.args, "--agify.url", agify.URL)...)
+		code, stdout, stderr := explainedAs(t, event, append(c.args, "--agify.url", agify.URL)...)
 		if code != exitFine || !strings.Contains(stdout, c.words) || !strings.Contains(stdout, c.body) || asked != c.asked {
 			t.Errorf("%v: exit code %d, asked %d times: %s%s", c.args, code, asked, stdout, stderr)
 		}
@@ -178,7 +180,7 @@ func TestExplainTakesARecordOfTheTopic(t *testing.T) {
 		if strings.Contains(c.want[0], "force") {
 			args = append(args, "--dead_letter.force", "1:1")
 		}
-		code, stdout, stderr := explained(t, "", args...)
+		code, stdout, stderr := explainedAs(t, "", args...)
 		for _, want := range c.want {
 			if all := strings.Join(strings.Fields(stdout+stderr), " "); code != c.code || !strings.Contains(all, want) {
 				t.Errorf("offset %s: exit code %d, want %q in\n%s%s", c.offset, code, want, stdout, stderr)
@@ -190,7 +192,7 @@ func TestExplainTakesARecordOfTheTopic(t *testing.T) {
 // An unreachable cluster is said to be one, at once.
 func TestExplainWithoutBrokers(t *testing.T) {
 	began := time.Now()
-	code, stdout, stderr := explained(t, "", "--kafka.brokers", unusedAddress(t), "--partition", "0", "--offset", "0")
+	code, stdout, stderr := explainedAs(t, "", "--kafka.brokers", unusedAddress(t), "--partition", "0", "--offset", "0")
 	if code != exitFailed || stdout != "" || !strings.Contains(stderr, "connection refused") || !strings.Contains(stderr, "correct host and port") || time.Since(began) > 15*time.Second {
 		t.Errorf("exit code %d: %s%s", code, stdout, stderr)
 	}
@@ -198,7 +200,7 @@ func TestExplainWithoutBrokers(t *testing.T) {
 
 // What a terminal would take for a command of its own is escaped there, and only there.
 func TestExplainedRowCannotControlATerminal(t *testing.T) {
-	code, stdout, _ := explained(t, "{\"email\":\"ann@example.com\",\"name\":\"\u009b2J\u202e\"}")
+	code, stdout, _ := explainedAs(t, "{\"email\":\"ann@example.com\",\"name\":\"\u009b2J\u202e\"}")
 	if code != exitFine || !strings.Contains(stdout, "\u009b2J\u202e") {
 		t.Errorf("not byte for byte: %q", stdout)
 	}
