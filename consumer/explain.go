@@ -113,7 +113,7 @@ func (c *Consumer) find(ctx context.Context, partition int32, offset int64) (rec
 			return r, nil
 		case ctx.Err() != nil && last != nil:
 			return record{}, last // says more than that the time is over
-		case fromBroker && code.Temporary() && !isDenied(code), errors.Is(err, errNotYet):
+		case fromBroker && code.Temporary(), errors.Is(err, errNotYet):
 			c.data.refresh()
 			last = err
 		default:

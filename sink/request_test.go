@@ -1,6 +1,7 @@
 package sink
 
 import (
+	"context"
 	"net/http"
 	"strings"
 	"testing"
@@ -52,6 +53,29 @@ func TestRequestIsTheOneThatIsSent(t *testing.T) {
 		}
 	})
 }
+
+// It is no attempt, so nobody has to permit it.
+func TestRequestNeedsNoPermit(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := new(endpoint).sink(t, func(c *Config) { c.Permit = never{} })
+		if r, err := s.Request(t.Context(), row("1")); err != nil || len(r.Body) == 0 {
+			t.Errorf("%+v, %v", r, err)
+		}
+		if _, err := s.Try(t.Context(), row("1")); err == nil {
+			t.Error("it tried")
+		}
+	})
+}
+
+// never permits nothing.
+type never struct{}
+
+func (never) Wait(ctx context.Context) error {
+	<-ctx.Done()
+	return context.Cause(ctx)
+}
+
+func (never) Valid() bool { return false }
 
 // A field that nobody has said to be harmless is a secret.
 func TestRequestHidesFieldsThatItDoesNotKnow(t *testing.T) {
