@@ -61,6 +61,7 @@ func (e *GivenUp) Error() string {
 // delivery is what is known of a row on its way. All but row, which identifies it at
 // the gate, belongs to Deliver, which lends it to the gate.
 type delivery struct {
+	event    string // the row's HeaderID
 	row      uint64 // 0: not at the gate
 	attempts int    // requests sent
 	backoffs int
@@ -91,7 +92,7 @@ func (s *Sink) Deliver(ctx context.Context, row Row) error {
 	if tooLarge := s.tooLarge(row); tooLarge != nil {
 		return tooLarge
 	}
-	var d delivery
+	d := delivery{event: row.HeaderID}
 	defer s.gate.end(&d)
 	for {
 		if s.cfg.Permit != nil {
@@ -99,7 +100,7 @@ func (s *Sink) Deliver(ctx context.Context, row Row) error {
 				return stopped(ctx, err)
 			}
 		}
-		p, err := s.gate.enter(ctx, &d)
+		p, err := s.enter(ctx, &d)
 		if err == errOpen { //nolint:errorlint // never wrapped
 			d.suspect = false
 			d.backoffs++
@@ -157,6 +158,16 @@ func (s *Sink) tooLarge(row Row) *GivenUp {
 	}
 }
 
+// enter waits at the gate. A row that has failed lets another begin meanwhile: it says
+// more of the endpoint than this one, again.
+func (s *Sink) enter(ctx context.Context, d *delivery) (pass, error) {
+	if d.suspect && s.cfg.Waiting != nil {
+		s.cfg.Waiting(1)
+		defer s.cfg.Waiting(-1)
+	}
+	return s.gate.enter(ctx, d)
+}
+
 // giveUp says why row is given up, after a.
 func (s *Sink) giveUp(row Row, d *delivery, a answer) *GivenUp {
 	private := slices.Concat(valuesOf(row.Body), s.secrets)
@@ -198,6 +209,9 @@ func (s *Sink) backOff(ctx context.Context, d *delivery) error {
 		defer s.cfg.Waiting(-1)
 	}
 	wait := backoff(d.backoffs)
+	if left := time.Until(d.refused.at.Add(evidenceTime)); left > 0 && d.refusals > 0 {
+		wait = min(wait, left)
+	}
 	if d.withheld {
 		wait = maxBackoff/2 + rand.N(maxBackoff/2)
 	}

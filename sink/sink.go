@@ -68,9 +68,9 @@ type Config struct {
 	UserAgent string
 	// Permit may be nil: attempts may start at any time.
 	Permit Permit
-	// Waiting may be nil. It is called with 1 when a delivery begins to back off on its
-	// own, while others may go on, and with -1 when that is over: not for waiting at
-	// the gate, for a slot or for a permit.
+	// Waiting may be nil. It is called with 1 when a delivery that has failed begins to
+	// wait for its next attempt, and with -1 when that is over: others may begin
+	// meanwhile. It is not called for one that has not failed, which waits at the gate.
 	Waiting func(delta int)
 	// DialContext opens connections; nil is TCP.
 	DialContext func(ctx context.Context, network, addr string) (net.Conn, error)
