@@ -15,7 +15,10 @@ import (
 // and names of members stay. Strings inside of objects and arrays count too: Zapier,
 // Make and n8n offer each of them as a field to write to a cell.
 func neutral(text []byte) ([]byte, bool) {
-	if len(text) == 0 || text[0] != '"' && text[0] != '{' && text[0] != '[' {
+	switch {
+	case len(text) == 0, text[0] != '"' && text[0] != '{' && text[0] != '[':
+		return text, false
+	case text[0] == '"' && !isFormula(text): // as nearly all are: its end does not matter
 		return text, false
 	}
 	var out []byte

@@ -96,6 +96,21 @@ func TestColumnsReachTheConsumer(t *testing.T) {
 	}
 }
 
+func TestColumnsThatAreNoListOfTextsAreRefused(t *testing.T) {
+	for text, want := range map[string]string{
+		"sink:\n  columns:\n    plan: signup.plan\n":                 ":2: sink.columns: want a list of texts, not keys",
+		"sink:\n  columns:\n    - plan: signup.plan\n":               ":2: sink.columns: want a list of texts: put what has a colon in it in quotes",
+		"sink:\n  columns: []\n":                                     ":2: sink.columns: column 1, at character 1: is empty: want " + sink.ColumnSyntax,
+		"sink:\n  columns:\n    - email\n    - plan=signup.plan|x\n": `:2: sink.columns: column 2 ("plan"), at character 18: there is no function "x": want default, lower, date, mask, hash, sha256, json, raw or safe`,
+	} {
+		file := write(t, text)
+		_, err := load("run", []string{"--config", file, "--sink.url", testURL}, nil)
+		if err == nil || err.Error() != file+want {
+			t.Errorf("%s: %v\nwant %s", text, err, file+want)
+		}
+	}
+}
+
 // The tables of docs/columns.md are those of the program. UPDATE=1 writes them.
 func TestColumnsDocHasEveryPathAndFunction(t *testing.T) {
 	const doc = "../../docs/columns.md"

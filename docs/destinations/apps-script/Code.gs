@@ -57,7 +57,7 @@ function writeTestRow() {
   console.log(doPost({ postData: { contents: JSON.stringify(row) } }).getContent());
 }
 
-/** Returns the row as [column, cell] pairs, or throws an Error that says why it can never be written. */
+/** Returns the row's id and its [column, cell] pairs, or throws an Error that says why it can never be written. */
 function parse(e) {
   let row;
   try {
@@ -72,7 +72,7 @@ function parse(e) {
     throw new Error('there is no ' + ID + ', by which to recognise the row when it comes again');
   }
   return {
-    id: text(row[ID]).slice(1), // as a cell shows it
+    id: text(row[ID]).replace(/^'/, ''), // as the cell shows it
     columns: Object.keys(row).map((name) => [name, cell(name, row[name])]),
   };
 }
@@ -140,7 +140,8 @@ function cell(name, value) {
  * show. signup-sheet may have put one there already, in front of what looks like a formula.
  */
 function text(words) {
-  if (words === '' || /^'[\s\p{C}]*[=+\-@\uFF1D\uFF0B\uFF0D\uFF20\uFE66\uFE62\uFE63\uFE6B\t\r\n\0]/u.test(words)) {
+  const neutralised = /^'[\s\p{C}]*[=+\-@\uFE62\uFE63\uFE66\uFE6B\uFF0B\uFF0D\uFF1D\uFF20\t\r\n\0]/u;
+  if (words === '' || neutralised.test(words)) {
     return words;
   }
   return "'" + words;
