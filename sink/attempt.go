@@ -7,6 +7,7 @@ import (
 	"net"
 	"net/http"
 	"net/http/httptrace"
+	"net/url"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -49,7 +50,8 @@ func (a answer) words() string {
 // Every request on the wire is one attempt: net/http repeats requests by itself when a
 // kept-alive connection dies, those with an Idempotency-Key above all, but not if they
 // have a body without GetBody, like these. Redirects and cookies belong to http.Client,
-// so the transport is used directly.
+// so the transport is used directly. (See hop for the second request that some presets'
+// attempts have.)
 func (s *Sink) attempt(ctx context.Context, row Row) answer {
 	if !s.mayStart(ctx) {
 		return answer{withheld: true}
@@ -60,20 +62,25 @@ func (s *Sink) attempt(ctx context.Context, row Row) answer {
 	s.lastAttempt.Store(started.UnixNano())
 	res, err := s.transport.RoundTrip(e.request)
 	a := answer{began: started}
+	var further *url.URL
 	if err != nil {
 		a.err = err
 		a.class = classOfError(err)
 		a.lost = isUnprocessed(err) || a.reason == reasonNetwork && t.reused.Load() && !t.answered.Load()
 	} else {
 		s.read(&a, res)
+		further = s.lead(&a, res)
 	}
-	a.at = time.Now()
 	withheld := t.withheld.Load()
 	t.end()
 	s.done(e, err == nil)
 	if withheld {
 		return answer{withheld: true}
 	}
+	if further != nil {
+		s.hop(&a, further)
+	}
+	a.at = time.Now()
 	s.metrics.attempt(a, a.at.Sub(started))
 	return a
 }

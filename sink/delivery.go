@@ -20,8 +20,9 @@ const (
 // GivenUp says that a row is not to be sent any more: the endpoint takes others, but not
 // this one. None of its fields holds a value of the row or a part of the URL.
 type GivenUp struct { //nolint:errname // our word for what became of the row
-	// Class is refused (the endpoint rejects this row) or exhausted (it failed otherwise,
-	// often and long).
+	// Class is refused (the endpoint rejects this row), exhausted (it failed otherwise,
+	// often and long) or too_large (no request was sent: the body is above
+	// Config.MaxBodyBytes).
 	Class string
 	// Reason is a word for the last failure, such as timeout: see Hold.
 	Reason string
@@ -44,11 +45,15 @@ type GivenUp struct { //nolint:errname // our word for what became of the row
 const (
 	ClassRefused   = "refused"
 	ClassExhausted = "exhausted"
+	ClassTooLarge  = "too_large"
 )
 
 func (e *GivenUp) Error() string {
-	if e.Class == ClassRefused {
+	switch e.Class {
+	case ClassRefused:
 		return "endpoint refused the row: " + e.words
+	case ClassTooLarge:
+		return e.words
 	}
 	return fmt.Sprintf("%d attempts failed while others were accepted: %s", e.Attempts, e.words)
 }
@@ -73,7 +78,7 @@ type delivery struct {
 // Deliver posts the row until the endpoint has taken it. It returns
 //
 //   - nil: the endpoint accepted the row;
-//   - *GivenUp: it takes others, but not this row;
+//   - *GivenUp: it takes others, but not this row; or the row is too large for it;
 //   - context.Cause(ctx): ctx ended before. Whether the endpoint has seen the row is not
 //     known. (An error of Config.Permit is returned as it is.)
 //
@@ -84,6 +89,14 @@ type delivery struct {
 //
 // Rows may reach the endpoint more than once: Idempotency-Key tells them apart.
 func (s *Sink) Deliver(ctx context.Context, row Row) error {
+	if limit := s.cfg.MaxBodyBytes; limit > 0 {
+		if size := len(s.body(row)); size > limit {
+			return &GivenUp{
+				Class: ClassTooLarge, FirstFailure: time.Now(),
+				words: fmt.Sprintf("the request would have %d bytes, and sink.max_body_bytes allows %d", size, limit),
+			}
+		}
+	}
 	d := delivery{event: row.HeaderID}
 	defer s.gate.end(&d)
 	for {

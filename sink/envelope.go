@@ -31,11 +31,20 @@ func (s *Sink) envelope(delivery context.Context, row Row) *envelope {
 	} else {
 		e = s.newEnvelope()
 	}
-	e.body.Reset(row.Body)
-	e.request.ContentLength = int64(len(row.Body))
+	body := s.body(row)
+	e.body.Reset(body)
+	e.request.ContentLength = int64(len(body))
 	e.key[0] = row.HeaderID
 	e.track.begin(delivery)
 	return e
+}
+
+// body returns the body of a row's request.
+func (s *Sink) body(row Row) []byte {
+	if s.preset.shape == nil {
+		return row.Body
+	}
+	return s.preset.shape(row)
 }
 
 func (s *Sink) newEnvelope() *envelope {

@@ -7,11 +7,13 @@ import (
 	"context"
 	"crypto/tls"
 	"errors"
+	"fmt"
 	"log/slog"
 	"net"
 	"net/http"
 	"net/url"
 	"strconv"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -41,6 +43,11 @@ type Config struct {
 	// information are taken for secrets. User information is sent as basic
 	// authentication.
 	URL string
+	// Preset is the name of a Preset, by which the shape of requests and the meaning of
+	// answers go; empty for the generic one. Its defaults are the caller's to apply.
+	Preset string
+	// MaxBodyBytes bounds the body of a request; 0 is any size.
+	MaxBodyBytes int
 	// Concurrency is the number of attempts in flight at most.
 	Concurrency int
 	// Timeout bounds one attempt, connecting included.
@@ -80,6 +87,7 @@ type Sink struct {
 	request   *http.Request // the template of all requests: without header, body and context
 	header    http.Header   // the fields that all requests share
 	secrets   []string      // the parts of the URL that must not appear anywhere
+	preset    Preset
 	table     *table
 	gate      *gate
 	failures  failures
@@ -107,6 +115,10 @@ type Hold struct {
 // the URL. Metrics are registered at reg, which may be nil.
 func New(cfg Config, reg prometheus.Registerer, log *slog.Logger) (*Sink, error) {
 	target, err := parseURL(cfg.URL)
+	preset, known := PresetNamed(cfg.Preset)
+	if !known {
+		err = errors.Join(err, fmt.Errorf("sink.preset: there is no %q: want one of %s", cfg.Preset, strings.Join(PresetNames(), ", ")))
+	}
 	if cfg.Concurrency < 1 {
 		err = errors.Join(err, errors.New("sink.concurrency: must be at least 1"))
 	}
@@ -138,7 +150,8 @@ func New(cfg Config, reg prometheus.Registerer, log *slog.Logger) (*Sink, error)
 		},
 		header:  header,
 		secrets: secrets,
-		table:   newTable(cfg.Rules, nil),
+		preset:  preset,
+		table:   newTable(preset, cfg.Rules),
 		gate:    newGate(cfg.Concurrency, rules{cfg.MaxAttempts, cfg.MaxElapsed, cfg.DeadLetterBudget}, newPace(cfg.Rate)),
 	}
 	s.metrics = newMetrics(reg, s.gate)

@@ -2,7 +2,10 @@ package main
 
 import (
 	"fmt"
+	"strconv"
 	"time"
+
+	"signup-sheet/sink"
 )
 
 // drainMargin is what a drain needs beyond the row under way: to settle it and to commit.
@@ -17,12 +20,32 @@ func (l *loader) deriveDefaults(c *config) {
 			l.problem("dead_letter.topic: the default, %s + .dlq, is longer than Kafka allows: set it", l.origin["kafka.topic"].where)
 		}
 	}
+	l.presetDefaults(&c.Sink)
 	if c.Consumer.DrainTimeout == 0 {
 		c.Consumer.DrainTimeout = c.Sink.Timeout + drainMargin
 		if c.Agify.Enabled {
 			c.Consumer.DrainTimeout += c.Agify.Timeout
 		}
 		l.origin["consumer.drain_timeout"] = given{"consumer.drain_timeout", short(c.Consumer.DrainTimeout)}
+	}
+}
+
+// presetDefaults fills in what the preset says of the webhook, where the operator says nothing.
+func (l *loader) presetDefaults(c *sinkConfig) {
+	preset, _ := sink.PresetNamed(c.Preset) // the generic one instead of one that was refused
+	set := func(name, text string, fill func()) {
+		if l.origin[name].text == "" {
+			fill()
+			l.origin[name] = given{name, text}
+		}
+	}
+	set("sink.concurrency", strconv.Itoa(preset.Concurrency), func() { c.Concurrency = preset.Concurrency })
+	set("sink.timeout", short(preset.Timeout), func() { c.Timeout = preset.Timeout })
+	if preset.Rate > 0 {
+		set("sink.rate", strconv.FormatFloat(preset.Rate, 'f', -1, 64)+"/s", func() { c.Rate = preset.Rate })
+	}
+	if preset.MaxBodyBytes > 0 {
+		set("sink.max_body_bytes", strconv.Itoa(preset.MaxBodyBytes), func() { c.MaxBodyBytes = preset.MaxBodyBytes })
 	}
 }
 

@@ -6,6 +6,8 @@ import (
 	"slices"
 	"strings"
 	"time"
+
+	"signup-sheet/sink"
 )
 
 // envPrefix begins the name of every environment variable of the program.
@@ -76,14 +78,16 @@ type deadLetterConfig struct {
 }
 
 type sinkConfig struct {
-	URL         secret // from sink.url or from the file that sink.url_file names
-	URLFile     string
-	Concurrency int
-	Timeout     time.Duration
-	Rate        int // attempts a second of the whole group; 0 for no limit
-	MaxAttempts int
-	MaxElapsed  time.Duration
-	Rules       []string
+	URL          secret // from sink.url or from the file that sink.url_file names
+	URLFile      string
+	Concurrency  int
+	Timeout      time.Duration
+	Preset       string
+	Rate         float64 // attempts a second of the whole group; 0 for no limit
+	MaxBodyBytes int     // bytes; 0 for no limit
+	MaxAttempts  int
+	MaxElapsed   time.Duration
+	Rules        []string
 }
 
 type agifyConfig struct {
@@ -280,15 +284,23 @@ func declare(c *config) []setting {
 			help: "file that holds the URL of the webhook, instead of sink.url",
 		},
 		{
-			name: "sink.concurrency", value: number(&c.Sink.Concurrency, 1, 10_000), fallback: "64",
+			name: "sink.preset", value: choice(&c.Sink.Preset, sink.PresetNames()...), fallback: "generic",
+			help: "what is behind the webhook: decides how rows are sent, what its answers mean, and the defaults of other settings",
+		},
+		{
+			name: "sink.concurrency", value: number(&c.Sink.Concurrency, 1, 10_000), derived: byPreset("64"),
 			help: "requests in flight to the webhook",
 		},
 		{
-			name: "sink.timeout", value: duration(&c.Sink.Timeout, 10*time.Millisecond, 10*time.Minute), fallback: "5s",
+			name: "sink.timeout", value: duration(&c.Sink.Timeout, 10*time.Millisecond, 10*time.Minute), derived: byPreset("5s"),
 			help: "time for one request to the webhook",
 		},
 		{
-			name: "sink.rate", value: rowRate(&c.Sink.Rate), derived: "as many as the webhook takes",
+			name: "sink.max_body_bytes", value: size(&c.Sink.MaxBodyBytes, kibibyte, gibibyte), derived: byPreset("any size"),
+			help: "largest request to the webhook; a row with a larger one is a dead letter, without a request",
+		},
+		{
+			name: "sink.rate", value: requestRate(&c.Sink.Rate), derived: byPreset("as many as the webhook takes"),
 			help: "requests a second to the webhook, of all processes of the group together: each has the part that its partitions are " +
 				"of all partitions",
 		},
@@ -352,6 +364,9 @@ func declare(c *config) []setting {
 		},
 	}...)
 }
+
+// byPreset says of a setting how its default is found.
+func byPreset(generic string) string { return generic + "; by sink.preset if one is set" }
 
 // secret is a text that no verb, log or encoder shows. Only string(s) gives it.
 type secret string

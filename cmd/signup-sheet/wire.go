@@ -4,6 +4,7 @@ import (
 	"context"
 	"io"
 	"log/slog"
+	"net/url"
 
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/collectors"
@@ -53,6 +54,7 @@ func assemble(cfg config, log *slog.Logger) (*parts, error) {
 	if cfg.Kafka.sendsSecretInClear() {
 		log.Warn("the login to the brokers is not encrypted: set kafka.tls.enabled unless the network encrypts", "mechanism", cfg.Kafka.SASL.Mechanism)
 	}
+	cfg.Sink.suggestPreset(log)
 	consuming := consumerOf(cfg, log)
 	consuming.Sink.UserAgent, consuming.Ages = userAgent, ages
 	if cfg.Replay.asked() {
@@ -106,15 +108,29 @@ func consumerOf(cfg config, log *slog.Logger) consumer.Config {
 		Columns: sink.DefaultColumns(),
 		Sink: sink.Config{
 			URL:         string(cfg.Sink.URL),
+			Preset:      cfg.Sink.Preset,
 			Concurrency: cfg.Sink.Concurrency,
 			Timeout:     cfg.Sink.Timeout,
-			Rate:        float64(cfg.Sink.Rate),
+			Rate:        cfg.Sink.Rate,
 			MaxAttempts: cfg.Sink.MaxAttempts,
 			MaxElapsed:  cfg.Sink.MaxElapsed,
 			Rules:       each(cfg.Sink.Rules, sink.ParseRule),
 
+			MaxBodyBytes: cfg.Sink.MaxBodyBytes,
+
 			DeadLetterBudget: cfg.DeadLetter.Budget,
 		},
+	}
+}
+
+// suggestPreset says so if the webhook is at a host that there is a preset for, and none is set.
+func (c sinkConfig) suggestPreset(log *slog.Logger) {
+	u, err := url.Parse(string(c.URL))
+	if err != nil || c.Preset != "generic" {
+		return
+	}
+	if preset := sink.PresetOf(u.Hostname()); preset != c.Preset {
+		log.Warn("the webhook is at a host that there is a preset for: set sink.preset, or it is treated like any other", "preset", preset)
 	}
 }
 
