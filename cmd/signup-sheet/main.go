@@ -13,6 +13,7 @@ import (
 	"slices"
 	"strings"
 	"syscall"
+	_ "time/tzdata" // the image has no zones for the dates in columns
 
 	"signup-sheet/consumer"
 )

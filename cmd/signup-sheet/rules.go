@@ -5,6 +5,7 @@ import (
 	"strconv"
 	"time"
 
+	"signup-sheet/consumer"
 	"signup-sheet/sink"
 )
 
@@ -44,6 +45,7 @@ func (l *loader) presetDefaults(c *sinkConfig) {
 	if preset.Rate > 0 {
 		set("sink.rate", strconv.FormatFloat(preset.Rate, 'f', -1, 64)+"/s", func() { c.Rate = preset.Rate })
 	}
+	set("sink.sheet_safe", strconv.FormatBool(preset.Sheet), func() { c.SheetSafe = preset.Sheet })
 	if preset.MaxBodyBytes > 0 {
 		set("sink.max_body_bytes", strconv.Itoa(preset.MaxBodyBytes), func() { c.MaxBodyBytes = preset.MaxBodyBytes })
 	}
@@ -69,8 +71,27 @@ func (l *loader) judge(c *config) {
 	l.require(c.DeadLetter.Topic != c.Kafka.Topic,
 		"%s and %s must be two topics, or dead letters come back as signups: change one",
 		"dead_letter.topic", "kafka.topic")
+	l.judgeColumns(c.Sink)
 	l.judgeTLS(c.Kafka.TLS)
 	l.judgeSASL(c.Kafka.SASL)
+}
+
+// judgeColumns holds what columns need besides themselves.
+func (l *loader) judgeColumns(c sinkConfig) {
+	parsed, err := consumer.ParseColumns(c.Columns)
+	if err != nil {
+		return // it was found when the text was parsed
+	}
+	where, email := l.origin["sink.columns"].where, false
+	for _, column := range parsed {
+		email = email || column.Name == "email"
+		if column.Keyed() && c.HashKeyFile == "" {
+			l.problem("%s: column %q has the function hash, which needs a key: set sink.hash_key_file, or use sha256", where, column.Name)
+		}
+	}
+	if c.Preset == "hubspot" && !email {
+		l.problem("%s: want a column called email, by which HubSpot finds a contact: sink.preset is hubspot", where)
+	}
 }
 
 // require adds a problem unless ok. The two %s of format are the settings, as written, with their values. A setting that could not be

@@ -88,6 +88,10 @@ type sinkConfig struct {
 	MaxAttempts  int
 	MaxElapsed   time.Duration
 	Rules        []string
+	Columns      []string // as consumer.ParseColumns takes them
+	SheetSafe    bool
+	HashKeyFile  string
+	HashKey      secret // from the file that sink.hash_key_file names, empty for none
 }
 
 type agifyConfig struct {
@@ -316,6 +320,19 @@ func declare(c *config) []setting {
 			name: "sink.rules", value: list(&c.Sink.Rules, answerRule),
 			help: "what answers mean, where not as usual: status=verdict or status:text=verdict, such as 404=refused, " +
 				"5xx=endpoint or 400:queue is full=transient. Verdicts: accepted, refused, transient, endpoint",
+		},
+		{
+			name: "sink.columns", value: columns(&c.Sink.Columns), fallback: strings.Join(sink.DefaultColumns(), ", "),
+			help: "columns of a row in order, each a name of these or name=path|function|…, such as plan=signup.plan, when=record.timestamp|date(2006-01-02) " +
+				"or source='web'; all paths and functions are in docs/columns.md. Nothing else of an event is sent",
+		},
+		{
+			name: "sink.sheet_safe", value: toggle(&c.Sink.SheetSafe), derived: byPreset("true"),
+			help: "put an apostrophe before texts that a sheet would take for a formula, those that begin with = + - or @; the column's function raw leaves them as they are",
+		},
+		{
+			name: "sink.hash_key_file", value: text(&c.Sink.HashKeyFile, "file", anything),
+			help: "file that holds the key of the columns' function hash; another key gives other hashes",
 		},
 
 		{

@@ -105,7 +105,9 @@ func consumerOf(cfg config, log *slog.Logger) consumer.Config {
 		ForceDeadLetters: each(cfg.DeadLetter.Force, consumer.ParsePosition),
 		Event:            signup.Limits{MaxBytes: cfg.Event.MaxBytes},
 
-		Columns: sink.DefaultColumns(),
+		Columns:  cfg.Sink.Columns,
+		RawCells: !cfg.Sink.SheetSafe,
+		HashKey:  []byte(cfg.Sink.HashKey),
 		Sink: sink.Config{
 			URL:         string(cfg.Sink.URL),
 			Preset:      cfg.Sink.Preset,
