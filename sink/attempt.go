@@ -52,7 +52,11 @@ func (a answer) words() string {
 // have a body without GetBody, like these. Redirects and cookies belong to http.Client,
 // so the transport is used directly. (See hop for the second request that some presets'
 // attempts have.)
-func (s *Sink) attempt(ctx context.Context, row Row) answer {
+func (s *Sink) attempt(ctx context.Context, row Row) answer { return s.look(ctx, row, false) }
+
+// look is attempt, with an answer that is kept although it is an acceptance, if somebody
+// wants to see it.
+func (s *Sink) look(ctx context.Context, row Row, kept bool) answer {
 	if !s.mayStart(ctx) {
 		return answer{withheld: true}
 	}
@@ -68,7 +72,7 @@ func (s *Sink) attempt(ctx context.Context, row Row) answer {
 		a.class = classOfError(err)
 		a.lost = isUnprocessed(err) || a.reason == reasonNetwork && t.reused.Load() && !t.answered.Load()
 	} else {
-		s.read(&a, res)
+		s.read(&a, res, kept)
 		further = s.lead(&a, res)
 	}
 	withheld := t.withheld.Load()
@@ -78,7 +82,7 @@ func (s *Sink) attempt(ctx context.Context, row Row) answer {
 		return answer{withheld: true}
 	}
 	if further != nil {
-		s.hop(&a, further)
+		s.hop(&a, further, kept)
 	}
 	a.at = time.Now()
 	s.metrics.attempt(a, a.at.Sub(started))
@@ -87,12 +91,12 @@ func (s *Sink) attempt(ctx context.Context, row Row) answer {
 
 // read judges an answer. It reads it to its end, which leaves the connection for the
 // next attempt, but keeps it only where somebody will look at it.
-func (s *Sink) read(a *answer, res *http.Response) {
+func (s *Sink) read(a *answer, res *http.Response, kept bool) {
 	defer res.Body.Close()
 	a.status = res.StatusCode
 	a.class = s.table.ofStatus(res.StatusCode)
 	limited := io.LimitReader(res.Body, maxResponse)
-	if a.verdict == accepted && !s.table.looksInto(res.StatusCode) {
+	if a.verdict == accepted && !kept && !s.table.looksInto(res.StatusCode) {
 		_, _ = io.Copy(io.Discard, limited)
 		a.wait = exhausted(res.Header, time.Now())
 		return

@@ -89,13 +89,8 @@ type delivery struct {
 //
 // Rows may reach the endpoint more than once: Idempotency-Key tells them apart.
 func (s *Sink) Deliver(ctx context.Context, row Row) error {
-	if limit := s.cfg.MaxBodyBytes; limit > 0 {
-		if size := len(s.body(row)); size > limit {
-			return &GivenUp{
-				Class: ClassTooLarge, FirstFailure: time.Now(),
-				words: fmt.Sprintf("the request would have %d bytes, and sink.max_body_bytes allows %d", size, limit),
-			}
-		}
+	if tooLarge := s.tooLarge(row); tooLarge != nil {
+		return tooLarge
 	}
 	d := delivery{event: row.HeaderID}
 	defer s.gate.end(&d)
@@ -155,6 +150,22 @@ func (s *Sink) enter(ctx context.Context, d *delivery) (pass, error) {
 		defer s.cfg.Waiting(-1)
 	}
 	return s.gate.enter(ctx, d)
+}
+
+// tooLarge gives a row up whose request would have a body above the limit; nil if it has not.
+func (s *Sink) tooLarge(row Row) *GivenUp {
+	limit := s.cfg.MaxBodyBytes
+	if limit == 0 {
+		return nil
+	}
+	size := len(s.body(row))
+	if size <= limit {
+		return nil
+	}
+	return &GivenUp{
+		Class: ClassTooLarge, FirstFailure: time.Now(),
+		words: fmt.Sprintf("the request would have %d bytes, and sink.max_body_bytes allows %d", size, limit),
+	}
 }
 
 // giveUp says why row is given up, after a.

@@ -32,7 +32,7 @@ func (s *Sink) lead(a *answer, res *http.Response) *url.URL {
 //
 // If it fails the row may have been written or not, and is sent again: what receives it
 // tells by its event id.
-func (s *Sink) hop(a *answer, target *url.URL) {
+func (s *Sink) hop(a *answer, target *url.URL, kept bool) {
 	ctx, cancel := context.WithDeadline(context.Background(), a.began.Add(s.cfg.Timeout)) //nolint:forbidigo // an attempt outlives the end of its delivery
 	defer cancel()
 	req := (&http.Request{
@@ -46,14 +46,14 @@ func (s *Sink) hop(a *answer, target *url.URL) {
 		return
 	}
 	*a = answer{began: a.began}
-	s.read(a, res)
+	s.read(a, res, kept)
 	if a.status/100 != 2 {
 		a.verdict = transient
 		if a.reason != reasonRateLimited {
 			a.reason = reasonUnconfirmed
 		}
 	}
-	if a.verdict != refused {
+	if a.verdict != refused && !kept {
 		a.body = nil // it may be a page that repeats its address, which is nobody's business
 	}
 }

@@ -3,6 +3,7 @@ package sink
 import (
 	"bytes"
 	"context"
+	"crypto/tls"
 	"fmt"
 	"io"
 	"log/slog"
@@ -25,6 +26,7 @@ func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 // endpoint is an HTTP server on an in-memory network, for use in a bubble.
 type endpoint struct {
 	kfake.VirtualNetwork
+	secure *tls.Config // nil: plain HTTP
 
 	mu       sync.Mutex
 	conns    int
@@ -54,6 +56,9 @@ func (e *endpoint) serve(t *testing.T, handler func(n int, w http.ResponseWriter
 	listener, err := e.Listen("tcp", "127.0.0.1:80")
 	if err != nil {
 		t.Fatal(err)
+	}
+	if e.secure != nil {
+		listener = tls.NewListener(listener, e.secure)
 	}
 	server := &http.Server{
 		ErrorLog: slog.NewLogLogger(slog.DiscardHandler, 0),

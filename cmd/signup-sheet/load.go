@@ -286,17 +286,22 @@ func readSmall(path, shown string) ([]byte, error) {
 	}
 	content, err := os.ReadFile(path) //nolint:gosec // the operator names the file
 	if err != nil {
-		if path, ok := errors.AsType[*fs.PathError](err); ok {
-			err = path.Err
-		}
-		remedy := ""
-		switch {
-		case errors.Is(err, fs.ErrNotExist):
-			remedy = ": create it, or correct the path"
-		case errors.Is(err, fs.ErrPermission):
-			remedy = ": let the user that runs this read it"
-		}
-		return nil, fmt.Errorf("read %s: %w%s", shown, err, remedy)
+		return nil, fileError(err, shown)
 	}
 	return content, nil
+}
+
+// fileError says about a file, which it calls shown, why it cannot be read, and what to do.
+func fileError(err error, shown string) error {
+	if path, ok := errors.AsType[*fs.PathError](err); ok {
+		err = path.Err
+	}
+	remedy := ""
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
+		remedy = ": create it, or correct the path"
+	case errors.Is(err, fs.ErrPermission):
+		remedy = ": let the user that runs this read it"
+	}
+	return fmt.Errorf("read %s: %w%s", shown, err, remedy)
 }

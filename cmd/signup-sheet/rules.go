@@ -68,6 +68,9 @@ func (l *loader) judge(c *config) {
 	if l.command == "replay" {
 		l.judgeReplay(c.Replay)
 	}
+	if l.command == "explain" {
+		l.judgeExplain(c.Explain)
+	}
 	l.require(c.DeadLetter.Topic != c.Kafka.Topic,
 		"%s and %s must be two topics, or dead letters come back as signups: change one",
 		"dead_letter.topic", "kafka.topic")

@@ -25,7 +25,8 @@ type config struct {
 	Event      eventConfig
 	Admin      adminConfig
 	Log        logConfig
-	Replay     replayConfig // replay only
+	Replay     replayConfig  // replay only
+	Explain    explainConfig // explain only
 }
 
 type kafkaConfig struct {
@@ -154,7 +155,7 @@ func settingsOf(command string, c *config) []setting {
 
 // declare lists every setting in the order of the help. Setting a value writes into c.
 func declare(c *config) []setting {
-	return append(replaySettings(&c.Replay), []setting{
+	return append(append(replaySettings(&c.Replay), explainSettings(&c.Explain)...), []setting{
 		{
 			name: "config", value: text(&c.File, "file", anything), fileless: true,
 			help: "YAML file with settings, the dots of their names as levels: the key topic below kafka is kafka.topic",
