@@ -142,6 +142,16 @@ func (s *Sink) Deliver(ctx context.Context, row Row) error {
 	}
 }
 
+// enter waits at the gate. A row that has failed lets another begin meanwhile: it says
+// more of the endpoint than this one, again.
+func (s *Sink) enter(ctx context.Context, d *delivery) (pass, error) {
+	if d.suspect && s.cfg.Waiting != nil {
+		s.cfg.Waiting(1)
+		defer s.cfg.Waiting(-1)
+	}
+	return s.gate.enter(ctx, d)
+}
+
 // tooLarge gives a row up whose request would have a body above the limit; nil if it has not.
 func (s *Sink) tooLarge(row Row) *GivenUp {
 	limit := s.cfg.MaxBodyBytes
@@ -156,16 +166,6 @@ func (s *Sink) tooLarge(row Row) *GivenUp {
 		Class: ClassTooLarge, FirstFailure: time.Now(),
 		words: fmt.Sprintf("the request would have %d bytes, and sink.max_body_bytes allows %d", size, limit),
 	}
-}
-
-// enter waits at the gate. A row that has failed lets another begin meanwhile: it says
-// more of the endpoint than this one, again.
-func (s *Sink) enter(ctx context.Context, d *delivery) (pass, error) {
-	if d.suspect && s.cfg.Waiting != nil {
-		s.cfg.Waiting(1)
-		defer s.cfg.Waiting(-1)
-	}
-	return s.gate.enter(ctx, d)
 }
 
 // giveUp says why row is given up, after a.
