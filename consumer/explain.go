@@ -111,7 +111,7 @@ func (c *Consumer) find(ctx context.Context, partition int32, offset int64) (rec
 		switch {
 		case err == nil:
 			return r, nil
-		case ctx.Err() != nil && last != nil:
+		case last != nil && isOver(ctx):
 			return record{}, last // says more than that the time is over
 		case fromBroker && code.Temporary(), errors.Is(err, errNotYet):
 			c.data.refresh()
@@ -125,6 +125,13 @@ func (c *Consumer) find(ctx context.Context, partition int32, offset int64) (rec
 			return record{}, last
 		}
 	}
+}
+
+// isOver reports whether ctx has ended, or is about to: connections have its deadline, and
+// may tell before it does.
+func isOver(ctx context.Context) bool {
+	deadline, ok := ctx.Deadline()
+	return ctx.Err() != nil || ok && !time.Now().Before(deadline)
 }
 
 // errNotYet is for what brokers do not say at once.
