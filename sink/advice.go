@@ -39,8 +39,8 @@ type hint struct {
 }
 
 // hints is the whole table: what answers are called, then what single answers mean, then
-// what they mean at single vendors, then addresses that cannot be right. Its sources are
-// the vendors' documents; that of each line is in docs/destinations.
+// what they mean at single vendors, then addresses that cannot be right. What vendors
+// answer, and where that is written, is in docs/destinations.
 func hints() []hint {
 	return []hint{
 		{verdict: accepted, advice: "Nothing. The status is all that is believed: look once whether the row is in the sheet."},

@@ -3,6 +3,7 @@ package sink
 import (
 	"context"
 	"crypto/tls"
+	"fmt"
 	"io"
 	"net"
 	"net/http"
@@ -190,6 +191,37 @@ func TestTrialTellsWhatTheScriptSays(t *testing.T) {
 			t.Errorf("%+v, %v", a, err)
 		}
 	})
+}
+
+// Hazard 22: an endpoint that repeats the request, in head and body, gets none of its secrets shown.
+func TestTrialShowsNoSecretOfTheEndpoint(t *testing.T) {
+	const url = "http://us3r:passw0rd@127.0.0.1/hooks/t0ken-7f/x?apikey=qu3ry"
+	private := []string{"us3r", "passw0rd", "t0ken", "qu3ry", "hooks", "apikey", "dXMzcjpwYXNzdzByZA"}
+	for status := 200; status <= 599; status++ {
+		synctest.Test(t, func(t *testing.T) {
+			e := newEndpoint(t, func(_ int, w http.ResponseWriter, r *http.Request) {
+				for _, field := range []string{"Location", "X-Request-Id", "Cf-Ray", "Www-Authenticate", "Retry-After"} {
+					w.Header().Set(field, url)
+				}
+				if status%2 == 0 {
+					w.Header().Set("Content-Type", "text/html")
+				}
+				w.WriteHeader(status)
+				_, _ = io.WriteString(w, `<p id="`+url+`">{"id":"`+r.URL.String()+`","error":"`+r.Header.Get("Authorization")+` `+r.URL.EscapedPath()+`"}</p>`)
+			})
+			s := e.sink(t, func(c *Config) { c.URL = url })
+			a, err := s.Try(t.Context(), row("1"))
+			if err != nil || status > 299 && status != 304 && !strings.Contains(a.Response, "error") {
+				t.Errorf("%d: %+v, %v", status, a, err)
+			}
+			all := strings.ToLower(fmt.Sprintf("%+v", a) + s.logs.String())
+			for _, p := range private {
+				if at := strings.Index(all, strings.ToLower(p)); at >= 0 {
+					t.Errorf("%d: %s appears: …%s…", status, p, all[max(0, at-60):min(len(all), at+60)])
+				}
+			}
+		})
+	}
 }
 
 // There is advice for everything that can happen, and what it names exists.
