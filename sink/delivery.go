@@ -145,7 +145,7 @@ func (s *Sink) Deliver(ctx context.Context, row Row) error {
 // enter waits at the gate. A row that has failed lets another begin meanwhile: it says
 // more of the endpoint than this one, again.
 func (s *Sink) enter(ctx context.Context, d *delivery) (pass, error) {
-	if d.suspect && s.cfg.Waiting != nil {
+	if d.attempts > 0 && s.cfg.Waiting != nil {
 		s.cfg.Waiting(1)
 		defer s.cfg.Waiting(-1)
 	}

@@ -113,7 +113,7 @@ func (g *gate) enter(ctx context.Context, d *delivery) (pass, error) {
 		g.mu.Unlock()
 		return p, nil
 	}
-	w := &waiter{row: d.row, suspect: d.suspect, admitted: make(chan struct{})}
+	w := &waiter{row: d.row, suspect: d.suspect, fresh: d.attempts == 0, admitted: make(chan struct{})}
 	g.queue.push(w)
 	g.admit()
 	g.mu.Unlock()
@@ -198,12 +198,12 @@ func (g *gate) judge(p pass, d *delivery, a answer) change {
 
 // judgeProbe opens the gate if the endpoint takes rows, or knows which it does not
 // want. That it goes on to refuse them is no news in a hold for that, unless all rows
-// there are have been refused: nobody is left who could show more, so they are bad
-// rows, as far as the budget goes.
+// that there are have been refused, or one that was not would probe: nobody is left who
+// could show more, so they are bad rows, as far as the budget goes.
 func (g *gate) judgeProbe(d *delivery, a answer) change {
 	worked := a.verdict == accepted || a.verdict == refused && (!g.refusing ||
-		d.suspect && !g.queue.fresh() && g.evidence.verdicts.givenUp < g.rules.budget &&
-			d.refusals > 0 && g.mark(a.at).sinceRefusal(d.refused) >= evidenceTime)
+		d.refusals > 0 && g.mark(a.at).sinceRefusal(d.refused) >= evidenceTime &&
+			g.evidence.verdicts.givenUp < g.rules.budget)
 	if worked && a.wait == 0 {
 		c := change{kind: opened, reason: g.reason, since: g.since}
 		now := g.mark(a.at)
@@ -306,9 +306,9 @@ func (g *gate) weigh(d *delivery, a answer) judgement {
 	if a.verdict == refused {
 		d.refusals++
 		if d.refusals == 1 {
-			d.refused = now
+			d.refused = now // and blamed only later
 		}
-		blamed = d.refusals > 1 && (g.evidence.accepted.After(d.refused.at) || now.sinceRefusal(d.refused) >= evidenceTime)
+		blamed = g.evidence.accepted.After(d.refused.at) || now.sinceRefusal(d.refused) >= evidenceTime
 	} else {
 		others := g.evidence.all.answers - d.before.answers - d.answers
 		accepted := g.evidence.all.accepted - d.before.accepted
@@ -381,7 +381,7 @@ func (g *gate) turn() *waiter {
 		return w
 	}
 	for other := w; other != nil; other = other.next {
-		if !other.suspect {
+		if other.fresh {
 			return other
 		}
 	}
@@ -486,6 +486,7 @@ func doubled(from, limit time.Duration, times int) time.Duration {
 type waiter struct {
 	row      uint64
 	suspect  bool
+	fresh    bool // it has not failed yet
 	admitted chan struct{}
 	pass     pass
 	err      error
@@ -504,16 +505,6 @@ func (q *queue) push(w *waiter) {
 		q.last.next = w
 	}
 	q.last = w
-}
-
-// fresh reports whether somebody waits whose last attempt did not fail.
-func (q *queue) fresh() bool {
-	for w := q.first; w != nil; w = w.next {
-		if !w.suspect {
-			return true
-		}
-	}
-	return false
 }
 
 func (q *queue) remove(w *waiter) {

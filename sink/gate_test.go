@@ -435,6 +435,13 @@ func TestAnOutageIsWaitedOut(t *testing.T) {
 				if sent > 64+40 {
 					t.Errorf("%d attempts in the outage", sent)
 				}
+				all := tried()
+				slices.SortFunc(all, time.Time.Compare)
+				for i, at := range all[1:sent] {
+					if gap := at.Sub(all[i]); gap > maxProbeWait {
+						t.Errorf("%v between two probes", gap)
+					}
+				}
 				if waiting != 0 {
 					t.Errorf("%d rows are still said to wait", waiting)
 				}

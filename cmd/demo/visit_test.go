@@ -1,8 +1,10 @@
 package main
 
 import (
+	"context"
 	"net/http"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -64,7 +66,19 @@ func TestAWebhookThatTakesNothingIsGivenUpWithTheReason(t *testing.T) {
 
 func TestRowsThatAWebhookRefusesAreNamed(t *testing.T) {
 	r := receiver.New()
-	r.Script(receiver.First(2, receiver.Answer{Status: http.StatusUnprocessableEntity}))
+	var mu sync.Mutex
+	refused := map[string]bool{}
+	r.Script(func(_ context.Context, a receiver.Attempt) receiver.Answer {
+		mu.Lock()
+		defer mu.Unlock()
+		if len(refused) < 2 {
+			refused[a.EventID] = true
+		}
+		if refused[a.EventID] {
+			return receiver.Answer{Status: http.StatusUnprocessableEntity}
+		}
+		return receiver.Answer{}
+	})
 	output, err := visitWebhook(t, r, time.Minute)
 	if err == nil || !strings.Contains(output, "The webhook took 18 of 20 rows.") || strings.Count(err.Error(), "is a dead letter: ") != 2 || !strings.Contains(err.Error(), "422") {
 		t.Errorf("%v\n%s", err, output)
