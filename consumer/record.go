@@ -72,3 +72,13 @@ func ParsePosition(text string) (Position, error) {
 	}
 	return Position{int32(p), int64(o)}, nil
 }
+
+// header returns the text of the last header with this name; empty if there is none.
+func (r *record) header(key string) string {
+	for i := len(r.headers) - 1; i >= 0; i-- {
+		if r.headers[i].Key == key {
+			return string(r.headers[i].Value)
+		}
+	}
+	return ""
+}

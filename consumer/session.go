@@ -178,6 +178,7 @@ func (c *Consumer) road(ctx context.Context, e *entry) error {
 		return c.bury(ctx, e, c.poison(e, err))
 	}
 	row := c.row(ctx, event)
+	row.TraceParent, row.TraceState = e.header("traceparent"), e.header("tracestate")
 	e.prepared.Store(true)
 	if slices.Contains(c.cfg.ForceDeadLetters, Position{e.window.partition, e.offset}) {
 		return c.bury(ctx, e, c.forced(e, row))

@@ -27,8 +27,13 @@ type answer struct {
 	body   []byte        // of a failure, at most maxResponse
 	err    error         // why there is no status
 
+	webhook *webhook // that was asked
+	token   string   // with this access token, if there is such a thing
+
 	// withheld: no request was sent, since the permit or the context ended before.
 	withheld bool
+	// unsent: there was nothing to send a request with, for any row.
+	unsent bool
 	// lost: a kept-alive connection turned out to be dead, or an HTTP/2 endpoint
 	// that goes away did not process the request. It says nothing about the endpoint.
 	lost bool
@@ -54,12 +59,24 @@ func (s *Sink) attempt(ctx context.Context, row Row) answer {
 	if !s.mayStart(ctx) {
 		return answer{withheld: true}
 	}
-	e := s.envelope(ctx, row)
-	t := &e.track
 	started := time.Now()
+	to := s.current(ctx, started)
+	var token string
+	if s.tokens != nil {
+		var err error
+		if token, err = s.tokens.get(ctx); err != nil {
+			if ctx.Err() != nil {
+				return answer{withheld: true}
+			}
+			return answer{began: started, at: time.Now(), err: err, class: classOfError(err), unsent: true}
+		}
+		started = time.Now() // it may have taken its time
+	}
+	e := s.envelope(ctx, row, to, token, started)
+	t := &e.track
 	s.lastAttempt.Store(started.UnixNano())
-	res, err := s.transport.RoundTrip(e.request)
-	a := answer{began: started}
+	res, err := to.transport.RoundTrip(e.request)
+	a := answer{began: started, webhook: to, token: token}
 	if err != nil {
 		a.err = err
 		a.class = classOfError(err)
@@ -71,6 +88,7 @@ func (s *Sink) attempt(ctx context.Context, row Row) answer {
 	withheld := t.withheld.Load()
 	t.end()
 	s.done(e, err == nil)
+	s.release(to)
 	if withheld {
 		return answer{withheld: true}
 	}

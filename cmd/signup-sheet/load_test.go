@@ -57,7 +57,7 @@ func TestDefaultsAreTheDocumentedOnes(t *testing.T) {
 			DrainTimeout: 10 * time.Second, Start: "earliest",
 		},
 		DeadLetter: deadLetterConfig{Topic: "user.signup.dlq"},
-		Sink:       sinkConfig{URL: testURL, Concurrency: 64, Timeout: 5 * time.Second},
+		Sink:       sinkConfig{URL: testURL, Auth: sinkAuthConfig{Mechanism: "none"}, Concurrency: 64, Timeout: 5 * time.Second},
 		Agify:      agifyConfig{Enabled: true, URL: "https://api.agify.io", Timeout: 3 * time.Second, CacheSize: 100_000},
 		Event:      eventConfig{MaxBytes: 1 << 20},
 		Admin:      adminConfig{Listen: ":8080"},
@@ -131,6 +131,15 @@ func samples(t *testing.T) map[string]string {
 		"dead_letter.topic":             "dead",
 		"dead_letter.create":            "true",
 		"sink.url":                      testURL,
+		"sink.allow_http":               "true",
+		"sink.auth.mechanism":           "oauth2",
+		"sink.auth.token_url":           "https://id.example.com/token",
+		"sink.auth.client_id":           "signup",
+		"sink.auth.client_secret_file":  write(t, "secret\n"),
+		"sink.auth.scopes":              "rows,write",
+		"sink.tls.ca_file":              write(t, string(authority.PEM)),
+		"sink.tls.certificate_file":     write(t, string(pair.Certificate)),
+		"sink.tls.key_file":             write(t, string(pair.Key)),
 		"sink.concurrency":              "128",
 		"sink.timeout":                  "6s",
 		"agify.enabled":                 "false",
@@ -152,7 +161,10 @@ func TestEverySettingHasFlagVariableAndKey(t *testing.T) {
 	var file strings.Builder
 	var c config
 	var levels []string // of the file, as the last key has them
-	without := []string{"config", "sink.url_file", "kafka.sasl.username", "kafka.sasl.password_file", "kafka.sasl.token_file"}
+	without := []string{
+		"config", "kafka.sasl.username", "kafka.sasl.password_file", "kafka.sasl.token_file",
+		"sink.url_file", "sink.auth.token_file", "sink.auth.header", "sink.auth.username", "sink.auth.password_file", "sink.auth.secrets_file",
+	}
 	for _, s := range settingsOf("run", &c) {
 		text, ok := texts[s.name]
 		if !ok {

@@ -48,6 +48,8 @@ func (l *loader) judge(c *config) {
 		"dead_letter.topic", "kafka.topic")
 	l.judgeTLS(c.Kafka.TLS)
 	l.judgeSASL(c.Kafka.SASL)
+	l.judgeSinkTLS(c.Sink)
+	l.judgeSinkAuth(c.Sink)
 }
 
 // require adds a problem unless ok. The two %s of format are the settings, as written, with their values. A setting that could not be

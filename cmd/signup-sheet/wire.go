@@ -10,6 +10,7 @@ import (
 
 	"signup-sheet/consumer"
 	"signup-sheet/consumer/signup"
+	"signup-sheet/credentials"
 	"signup-sheet/enrich"
 	"signup-sheet/sink"
 )
@@ -104,17 +105,26 @@ func consumerOf(cfg config, log *slog.Logger) consumer.Config {
 		Event:            signup.Limits{MaxBytes: cfg.Event.MaxBytes},
 
 		Columns: sink.DefaultColumns(),
-		Sink: sink.Config{
-			URL:         string(cfg.Sink.URL),
-			Concurrency: cfg.Sink.Concurrency,
-			Timeout:     cfg.Sink.Timeout,
-			Rate:        float64(cfg.Sink.Rate),
-			MaxAttempts: cfg.Sink.MaxAttempts,
-			MaxElapsed:  cfg.Sink.MaxElapsed,
-			Rules:       each(cfg.Sink.Rules, sink.ParseRule),
+		Sink:    sinkOf(cfg),
+	}
+}
 
-			DeadLetterBudget: cfg.DeadLetter.Budget,
-		},
+// sinkOf is what a sink is told of the configuration.
+func sinkOf(cfg config) sink.Config {
+	return sink.Config{
+		URL:         string(cfg.Sink.URL),
+		URLFile:     credentials.Text(cfg.Sink.URLFile),
+		AllowHTTP:   cfg.Sink.AllowHTTP,
+		Auth:        cfg.Sink.Auth.auth(),
+		TLSFiles:    cfg.Sink.TLS.files(),
+		Concurrency: cfg.Sink.Concurrency,
+		Timeout:     cfg.Sink.Timeout,
+		Rate:        float64(cfg.Sink.Rate),
+		MaxAttempts: cfg.Sink.MaxAttempts,
+		MaxElapsed:  cfg.Sink.MaxElapsed,
+		Rules:       each(cfg.Sink.Rules, sink.ParseRule),
+
+		DeadLetterBudget: cfg.DeadLetter.Budget,
 	}
 }
 
