@@ -19,6 +19,9 @@ import (
 // rereadAfter is how long what was read from files is taken for what is in them.
 const rereadAfter = 3 * time.Second
 
+// rereadPause is the least time between two readings, when something speaks for a change.
+const rereadPause = 200 * time.Millisecond
+
 // access is where the endpoint is and how it knows us, as files have it at some moment.
 type access struct {
 	url          string   // as it was written
@@ -185,11 +188,11 @@ func (s *Sink) current(ctx context.Context, now time.Time) *webhook {
 	return s.webhook.Load()
 }
 
-// reconsider reads the files, unless that was done within the last second, and reports
-// whether something else is known now than when old was made.
+// reconsider reads the files, unless that was done a moment ago, and reports whether
+// something else is known now than when old was made.
 func (s *Sink) reconsider(ctx context.Context, now time.Time, old *webhook) bool {
 	s.renewing.Lock()
-	if len(s.sources) > 0 && now.Sub(s.readAt) >= time.Second {
+	if len(s.sources) > 0 && now.Sub(s.readAt) >= rereadPause {
 		s.renew(ctx, now)
 	}
 	s.renewing.Unlock()

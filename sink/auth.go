@@ -233,10 +233,9 @@ func (a Auth) header(known access) http.Header {
 		h[http.CanonicalHeaderKey(a.Header)] = []string{known.token}
 	case AuthBasic:
 		h["Authorization"] = []string{"Basic " + basic(url.UserPassword(a.Username, known.password))}
-	default:
-		if known.user != nil {
-			h["Authorization"] = []string{"Basic " + basic(known.user)}
-		}
+	}
+	if known.user != nil && !a.sendsAuthorization() {
+		h["Authorization"] = []string{"Basic " + basic(known.user)}
 	}
 	return h
 }

@@ -183,11 +183,12 @@ func (s *Sink) send(ctx context.Context, row Row) (a answer, sent int) {
 // outdated reports whether the endpoint may not have taken a for the sole reason that
 // something newer is known by now.
 func (s *Sink) outdated(ctx context.Context, a answer) bool {
+	changed := s.reconsider(ctx, a.at, a.webhook)
 	if s.tokens != nil && a.status == http.StatusUnauthorized {
 		token, err := s.tokens.replace(ctx, a.token)
 		return err == nil && token != a.token
 	}
-	return s.reconsider(ctx, a.at, a.webhook)
+	return changed
 }
 
 // backOff waits before the next attempt of a row, while others go on.
