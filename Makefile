@@ -1,5 +1,5 @@
 # `make help` lists the targets. Go and make are enough for demo, build and test; the race detector also needs a C
-# compiler, test-kafka needs Java 17 and Maven, test-browser needs Chromium.
+# compiler, test-kafka needs Java 17 and Maven, test-browser needs Chromium, test-apps-script needs Node.
 SHELL       := bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
@@ -34,7 +34,7 @@ CHART_TOOLS := .tools/chart-$(shell go env GOVERSION).stamp
 
 .PHONY: help
 help: ## This list
-	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  %-14s %s\n", $$1, $$2}'
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  %-17s %s\n", $$1, $$2}'
 
 # A webhook in the environment is the real program's: it counts here only if it is written behind make demo. The demo replaces
 # the shell, so that signals reach it.
@@ -51,6 +51,10 @@ build: ## The program, static, as bin/signup-sheet
 .PHONY: test
 test: ## All tests, on a Kafka in the test's process; RUN=regexp and PKG=./sink choose
 	go test $(RACE) -timeout 30m -run '$(RUN)' $(PKG)
+
+.PHONY: test-apps-script
+test-apps-script: ## The script for Google Sheets (docs/destinations/apps-script) on stand-ins for Google's objects: needs Node 18
+	node --test test/apps-script/code.test.mjs
 
 .PHONY: test-browser
 test-browser: ## The demo's page in a browser without a window: needs chromium (Debian, Ubuntu: apt-get install chromium)
@@ -148,6 +152,7 @@ check: ## All that CI runs: quick checks first, Apache Kafka last
 	$(MAKE) --no-print-directory fuzz FUZZTIME=5s
 	$(MAKE) --no-print-directory allocs
 	$(MAKE) --no-print-directory chart-test KUBECONFIG=
+	$(MAKE) --no-print-directory test-apps-script
 	$(MAKE) --no-print-directory test
 	$(MAKE) --no-print-directory test-browser
 	$(MAKE) --no-print-directory chaos

@@ -6,7 +6,9 @@ import (
 	"testing"
 	"time"
 
+	"signup-sheet/consumer/signup"
 	"signup-sheet/internal/allocs"
+	"signup-sheet/sink"
 )
 
 // BenchmarkChain takes one record and settles the oldest one, with 16 records of each of 64 keys in the window: every one that is
@@ -111,3 +113,42 @@ func BenchmarkMetadataDecode(b *testing.B) {
 
 // The bytes, and the spans, which grow.
 func TestAllocationsOfDecodingMetadata(t *testing.T) { allocs.AtMost(t, 9, BenchmarkMetadataDecode) }
+
+// BenchmarkColumns makes rows of a decoded signup: what the sink's own benchmark does, and finding the values.
+func BenchmarkColumns(b *testing.B) { benchmarkColumns(b, sink.DefaultColumns()...) }
+
+// The body.
+func TestAllocationsOfColumns(t *testing.T) { allocs.AtMost(t, 1, BenchmarkColumns) }
+
+// BenchmarkColumnsOfAllKinds is the same with members that are no columns, and with what is known of the record.
+func BenchmarkColumnsOfAllKinds(b *testing.B) {
+	benchmarkColumns(b, "event_id", "age", "m=signup.utm.medium", "cta=signup.metadata.ab.cta", "record.topic", "record.partition", "record.offset", "record.timestamp", "record.key", "record.headers.x")
+}
+
+// The body, and the texts of what is known of the record.
+func TestAllocationsOfColumnsOfAllKinds(t *testing.T) {
+	allocs.AtMost(t, 7, BenchmarkColumnsOfAllKinds)
+}
+
+func benchmarkColumns(b *testing.B, texts ...string) {
+	b.Helper()
+	c, err := newColumns(Config{Topic: "user.signup", Columns: texts}, nil)
+	if err != nil {
+		b.Fatal(err)
+	}
+	r := record{
+		offset: 1 << 40, time: 1700000000000, key: []byte("user-000001"), headers: []signup.Header{{Key: "x", Value: []byte("y")}},
+		value: []byte(`{"id":"6d2f1c1e-6a6e-4a55-9a0b-0f5f2d1d7c3a","email":"maria@example.com","name":"María","metadata":{"ab":{"cta":2}},"utm":{"medium":"cpc"}}`),
+	}
+	s, err := signup.NewDecoder(signup.Limits{}).Decode(signup.Record{Topic: "user.signup", Offset: r.offset, Time: time.UnixMilli(r.time), Value: r.value})
+	if err != nil {
+		b.Fatal(err)
+	}
+	age := []byte("34")
+	b.ReportAllocs()
+	for b.Loop() {
+		if row := c.row(3, &r, s, age); len(row.Body) == 0 {
+			b.Fatal("no row")
+		}
+	}
+}

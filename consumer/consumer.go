@@ -17,6 +17,7 @@ import (
 	"context"
 	"crypto/tls"
 	"errors"
+	"fmt"
 	"log/slog"
 	"net"
 	"sync"
@@ -54,11 +55,16 @@ type Config struct {
 	ForceDeadLetters []Position
 	Event            signup.Limits
 
-	// Columns of the row, in order.
+	// Columns of the row, in order, as ParseColumns takes them.
 	Columns []string
+	// RawCells sends strings that a sheet would take for a formula as they are. Else
+	// they are neutralised.
+	RawCells bool
+	// HashKey is the key of the columns' function hash. nil: no column has it.
+	HashKey []byte
 	// Sink is the webhook. Its Permit and Waiting are the consumer's to set.
 	Sink sink.Config
-	// Ages guesses ages; nil for rows without.
+	// Ages guesses ages; nil for rows without. It is not asked if no column has them.
 	Ages Ages
 
 	// DialContext opens connections to brokers. nil: net.Dialer's.
@@ -76,9 +82,6 @@ type Ages interface {
 	Age(ctx context.Context, name, countryID string) (age int, ok bool)
 }
 
-// ageColumn is the one column that does not come from the event.
-const ageColumn = "age_guess"
-
 // Consumer is one member of the consumer group.
 type Consumer struct {
 	cfg     Config
@@ -87,7 +90,7 @@ type Consumer struct {
 
 	decoder *signup.Decoder
 	ages    Ages
-	mapping *sink.Mapping
+	columns *columns
 	sink    *sink.Sink
 	dead    *deadLetters
 	lease   *lease
@@ -133,8 +136,11 @@ func New(cfg Config, reg prometheus.Registerer, log *slog.Logger) (*Consumer, er
 		extents: map[int32]extent{}, reachedAt: map[int32]int64{}, buried: map[int32]int64{},
 	}
 	var err error
-	if c.mapping, err = sink.NewMapping(cfg.Columns); err != nil {
-		return nil, err
+	if c.columns, err = newColumns(cfg, reg); err != nil {
+		return nil, fmt.Errorf("sink.columns: %w", err)
+	}
+	if !c.columns.needAge() {
+		c.ages = nil
 	}
 	cfg.Sink.Permit, cfg.Sink.Waiting = c.lease, c.waiting
 	if c.sink, err = sink.New(cfg.Sink, reg, log); err != nil {

@@ -351,3 +351,33 @@ func (s *scene) retopic(t *testing.T, source, dead map[string]string) {
 	s.CreateTopic(t, s.topic, s.partitions, source)
 	s.CreateTopic(t, s.dlq(), 2, dead)
 }
+
+// A row whose request would be larger than sink.max_body_bytes is a dead letter of its own class, without a request, and the
+// next of its key goes on.
+func TestARowTooLargeForTheEndpointIsADeadLetterWithoutARequest(t *testing.T) {
+	s := set(t, 1)
+	began := time.Now().Add(-time.Second)
+	large := &kgo.Record{
+		Key:     []byte("key"),
+		Value:   fmt.Appendf(nil, `{"id":"large","email":"ann@example.com","metadata":{"bio":"%s"}}`, strings.Repeat("x", 5000)),
+		Headers: []kgo.RecordHeader{{Key: "h", Value: []byte("v")}},
+	}
+	small := &kgo.Record{Key: []byte("key"), Value: event("small")}
+	s.Produce(t, s.topic, large, small)
+	m := s.join(t, func(c *consumer.Config) { c.Sink.MaxBodyBytes = 4096 })
+	s.committed(t, 2)
+	m.leave(t)
+	letter := s.letterOf(t, large)
+	s.expectHeaders(t, large, expectOriginal(t, letter, large), letterHeaders(), began)
+	for name, want := range map[string]string{"class": "too_large", "attempts": "0", "event_id": "large", "stage": "deliver"} {
+		if got := header(letter, name); got != want {
+			t.Errorf("%s is %q, want %q", name, got, want)
+		}
+	}
+	if reason := header(letter, "exception.message"); !strings.Contains(reason, "sink.max_body_bytes allows 4096") {
+		t.Errorf("reason %q", reason)
+	}
+	if state := s.sheet.State(); state.Rows != 1 || state.Attempts != 1 {
+		t.Errorf("%+v", state)
+	}
+}

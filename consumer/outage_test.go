@@ -100,6 +100,58 @@ func TestAnOutageOfTenMinutesIsWaitedOut(t *testing.T) {
 	}
 }
 
+// Hazard 14: an endpoint that refuses everything for two hours, as one does whose sheet
+// lost a column: what was refused is delivered when it takes rows again.
+func TestAnEndpointThatRefusesEverythingIsWaitedOut(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := setVirtual(t, 3)
+		records := s.publish(t, "before", 500, 200)
+		m := s.join(t)
+		s.delivered(t, len(records))
+		s.sheet.Script(receiver.Always(receiver.Answer{Status: 400, Delay: 20 * time.Millisecond}))
+		records = append(records, s.publish(t, "during", 3000, 1000)...)
+		for range 120 {
+			time.Sleep(time.Minute) //nolint:forbidigo // virtual
+			records = append(records, s.publish(t, fmt.Sprint("late-", len(records)), 3, 3)...)
+		}
+		if holds := m.Status().Holds; len(holds) != 1 || holds[0].Reason != "refused" {
+			t.Errorf("holds %+v", holds)
+		}
+		s.sheet.Script(nil)
+		s.delivered(t, len(records))
+		s.committed(t, int64(len(records)))
+		if n := len(s.ReadAll(t, s.dlq())); n != 0 {
+			t.Errorf("%d dead letters", n)
+		}
+		m.leave(t)
+		s.judge(t, records, 0)
+	})
+}
+
+// Hazard 28: the window is full of rows that the endpoint refuses, and of what waits behind
+// them: nobody can show that others are accepted.
+func TestAWindowFullOfBadRowsIsNoDeadEnd(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := setVirtual(t, 1)
+		s.sheet.Script(func(_ context.Context, a receiver.Attempt) receiver.Answer {
+			if strings.HasPrefix(a.EventID, "bad-") {
+				return receiver.Answer{Status: 422}
+			}
+			return receiver.Answer{}
+		})
+		s.publish(t, "bad", 15, 15)
+		good := s.publish(t, "good", 600, 15)
+		m := s.join(t, func(c *consumer.Config) { c.Window = 100 })
+		awaitFor(t, 10*time.Minute, "the rows behind them", func() bool { return s.sheet.State().Rows == 600 })
+		s.committed(t, 615)
+		if n := len(s.ReadAll(t, s.dlq())); n != 15 {
+			t.Errorf("%d dead letters", n)
+		}
+		m.leave(t)
+		s.judge(t, good, 0)
+	})
+}
+
 // Hazard 12: one row that never succeeds stops its key and nothing else, and the
 // window behind it is no wall: it is bounded in unsettled records, not in span.
 func TestAStuckRowStopsNothingButItsKey(t *testing.T) {

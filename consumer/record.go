@@ -32,6 +32,17 @@ func (r *record) size() int64 {
 	return int64(n)
 }
 
+// header returns the value of the last header with a name, since headers are
+// appended; nil for none.
+func (r *record) header(name string) []byte {
+	for _, h := range slices.Backward(r.headers) {
+		if h.Key == name {
+			return h.Value
+		}
+	}
+	return nil
+}
+
 // clone returns the record with a copy of its bytes, so that one record that
 // takes long does not keep the whole fetch in memory.
 func (r record) clone() record {
@@ -71,14 +82,4 @@ func ParsePosition(text string) (Position, error) {
 		return Position{}, fmt.Errorf("position: %w", err)
 	}
 	return Position{int32(p), int64(o)}, nil
-}
-
-// header returns the text of the last header with this name; empty if there is none.
-func (r *record) header(key string) string {
-	for i := len(r.headers) - 1; i >= 0; i-- {
-		if r.headers[i].Key == key {
-			return string(r.headers[i].Value)
-		}
-	}
-	return ""
 }

@@ -39,13 +39,16 @@ func TestARefusedRowIsDeadLetteredWithWhatTheEndpointSaid(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				s := setVirtual(t, 1)
 				var failed []time.Time
-				s.sheet.Script(receiver.Event("evt-42", func(_ context.Context, a receiver.Attempt) receiver.Answer {
+				s.sheet.Script(func(_ context.Context, a receiver.Attempt) receiver.Answer {
+					if a.EventID != "evt-42" {
+						return receiver.Answer{Delay: 100 * time.Millisecond}
+					}
 					failed = append(failed, a.Time)
 					if a.N < 3 {
 						return receiver.Answer{Status: http.StatusServiceUnavailable}
 					}
 					return receiver.Answer{Status: status, Body: echo, Header: http.Header{"X-Request-Id": {"req-7"}, "Cf-Ray": {"ray-8"}}}
-				}))
+				})
 				began := time.Now()
 				bad := &kgo.Record{
 					Key: []byte("k"), Value: value, Timestamp: time.Now().Add(-time.Hour).Truncate(time.Millisecond),
@@ -53,19 +56,21 @@ func TestARefusedRowIsDeadLetteredWithWhatTheEndpointSaid(t *testing.T) {
 				}
 				behind := &kgo.Record{Key: []byte("k"), Value: event("behind")}
 				s.Produce(t, s.topic, bad, behind)
+				const others = 1200 // which show for two seconds that the endpoint takes rows
+				s.publish(t, "other", others, others)
 				m := s.join(t, func(c *consumer.Config) { c.Sink.URL += "/" + secret + "?token=" + token })
-				s.delivered(t, 1)
-				s.committed(t, 2)
+				s.delivered(t, others+1)
+				s.committed(t, others+2)
 				m.leave(t)
 
 				letter := s.letterOf(t, bad)
 				s.expectHeaders(t, bad, expectOriginal(t, letter, bad), refusedHeaders(), began)
 				for name, want := range map[string]string{
-					"stage": "deliver", "class": "refused", "event_id": "evt-42", "attempts": "3", "redrives": "0",
+					"stage": "deliver", "class": "refused", "event_id": "evt-42", "attempts": "4", "redrives": "0",
 					"http_status": strconv.Itoa(status), "request_ids": "req-7,ray-8",
 					"exception.message": fmt.Sprintf("endpoint refused the row: %d %s", status, http.StatusText(status)),
 					"first_failure":     failed[0].UTC().Format(time.RFC3339Nano),
-					"failed":            failed[2].UTC().Format(time.RFC3339Nano),
+					"failed":            failed[3].UTC().Format(time.RFC3339Nano),
 				} {
 					if got := header(letter, name); got != want {
 						t.Errorf("%s is %q, want %q", name, got, want)
@@ -96,7 +101,7 @@ func TestARefusedRowIsDeadLetteredWithWhatTheEndpointSaid(t *testing.T) {
 				if n := m.metric(t, "dead_letters_total", "refused"); n != 1 {
 					t.Errorf("metric: %v refused", n)
 				}
-				if s.sheet.Attempts("evt-42") != 3 || s.sheet.Count("evt-42") != 0 || s.sheet.Count("behind") != 1 {
+				if s.sheet.Attempts("evt-42") != 4 || s.sheet.Count("evt-42") != 0 || s.sheet.Count("behind") != 1 {
 					t.Error("the refused row was sent on, or what followed it was not")
 				}
 			})
@@ -109,12 +114,14 @@ func TestARefusedRowIsDeadLetteredWithWhatTheEndpointSaid(t *testing.T) {
 func TestALongEventIDDoesNotCostTheValue(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := setVirtual(t, 1)
-		s.sheet.Script(receiver.Always(receiver.Answer{Status: http.StatusRequestEntityTooLarge}))
 		id := fmt.Sprintf("%x", noise(300_000))
+		s.sheet.Script(receiver.Event(id, receiver.Always(receiver.Answer{Status: http.StatusRequestEntityTooLarge})))
 		bad := &kgo.Record{Value: event(id)}
 		s.Produce(t, s.topic, bad)
 		m := s.join(t)
-		s.committed(t, 1)
+		await(t, "an attempt", func() bool { return s.sheet.Attempts(id) > 0 })
+		s.publish(t, "other", 1, 1) // is accepted
+		s.committed(t, 2)
 		m.leave(t)
 		letter := s.letterOf(t, bad)
 		expectOriginal(t, letter, bad)

@@ -177,8 +177,7 @@ func (c *Consumer) road(ctx context.Context, e *entry) error {
 		e.prepared.Store(true)
 		return c.bury(ctx, e, c.poison(e, err))
 	}
-	row := c.row(ctx, event)
-	row.TraceParent, row.TraceState = e.header("traceparent"), e.header("tracestate")
+	row := c.row(ctx, e, event)
 	e.prepared.Store(true)
 	if slices.Contains(c.cfg.ForceDeadLetters, Position{e.window.partition, e.offset}) {
 		return c.bury(ctx, e, c.forced(e, row))
@@ -208,24 +207,29 @@ func (c *Consumer) decode(e *entry) (*signup.Signup, error) {
 }
 
 // row enriches a signup and maps it.
-func (c *Consumer) row(ctx context.Context, s *signup.Signup) sink.Row {
-	var age []byte
-	if c.ages != nil {
-		if guess, ok := c.ages.Age(ctx, s.Name, s.CountryID); ok {
-			age = strconv.AppendInt(nil, int64(guess), 10)
-		}
-	}
-	return c.rowOf(s, age)
+func (c *Consumer) row(ctx context.Context, e *entry, s *signup.Signup) sink.Row {
+	return c.rowOf(e, s, c.age(ctx, s))
 }
 
-// rowOf maps a signup and an age, which may be nil, to the sheet's columns.
-func (c *Consumer) rowOf(s *signup.Signup, age []byte) sink.Row {
-	return c.mapping.Row(s.EventID, signup.HeaderID(s.EventID), func(column string) []byte {
-		if column == ageColumn {
-			return age
-		}
-		return s.Field(column)
-	})
+// age is the guess for a signup as JSON text; nil without one.
+func (c *Consumer) age(ctx context.Context, s *signup.Signup) []byte {
+	if c.ages == nil {
+		return nil
+	}
+	guess, ok := c.ages.Age(ctx, s.Name, s.CountryID)
+	if !ok {
+		return nil
+	}
+	return strconv.AppendInt(nil, int64(guess), 10)
+}
+
+// rowOf maps a record, its signup and an age, which may be nil, to the columns.
+func (c *Consumer) rowOf(e *entry, s *signup.Signup, age []byte) sink.Row {
+	row := c.columns.row(e.window.partition, &e.record, s, age)
+	if parent := e.header("traceparent"); parent != nil {
+		row.TraceParent, row.TraceState = string(parent), string(e.header("tracestate"))
+	}
+	return row
 }
 
 // poison is the dead letter of a record that cannot be decoded or validated.

@@ -7,6 +7,7 @@ import (
 	"net"
 	"net/http"
 	"net/http/httptrace"
+	"net/url"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -54,8 +55,13 @@ func (a answer) words() string {
 // Every request on the wire is one attempt: net/http repeats requests by itself when a
 // kept-alive connection dies, those with an Idempotency-Key above all, but not if they
 // have a body without GetBody, like these. Redirects and cookies belong to http.Client,
-// so the transport is used directly.
-func (s *Sink) attempt(ctx context.Context, row Row) answer {
+// so the transport is used directly. (See hop for the second request that some presets'
+// attempts have.)
+func (s *Sink) attempt(ctx context.Context, row Row) answer { return s.look(ctx, row, false) }
+
+// look is attempt, with an answer that is kept although it is an acceptance, if somebody
+// wants to see it.
+func (s *Sink) look(ctx context.Context, row Row, kept bool) answer {
 	if !s.mayStart(ctx) {
 		return answer{withheld: true}
 	}
@@ -75,35 +81,40 @@ func (s *Sink) attempt(ctx context.Context, row Row) answer {
 	e := s.envelope(ctx, row, to, token, started)
 	t := &e.track
 	s.lastAttempt.Store(started.UnixNano())
+	defer s.release(to)
 	res, err := to.transport.RoundTrip(e.request)
 	a := answer{began: started, webhook: to, token: token}
+	var further *url.URL
 	if err != nil {
 		a.err = err
 		a.class = classOfError(err)
 		a.lost = isUnprocessed(err) || a.reason == reasonNetwork && t.reused.Load() && !t.answered.Load()
 	} else {
-		s.read(&a, res)
+		s.read(&a, res, kept)
+		further = s.lead(&a, res)
 	}
-	a.at = time.Now()
 	withheld := t.withheld.Load()
 	t.end()
 	s.done(e, err == nil)
-	s.release(to)
 	if withheld {
 		return answer{withheld: true}
 	}
+	if further != nil {
+		s.hop(&a, further, kept)
+	}
+	a.at = time.Now()
 	s.metrics.attempt(a, a.at.Sub(started))
 	return a
 }
 
 // read judges an answer. It reads it to its end, which leaves the connection for the
 // next attempt, but keeps it only where somebody will look at it.
-func (s *Sink) read(a *answer, res *http.Response) {
+func (s *Sink) read(a *answer, res *http.Response, kept bool) {
 	defer res.Body.Close()
 	a.status = res.StatusCode
 	a.class = s.table.ofStatus(res.StatusCode)
 	limited := io.LimitReader(res.Body, maxResponse)
-	if a.verdict == accepted && !s.table.looksInto(res.StatusCode) {
+	if a.verdict == accepted && !kept && !s.table.looksInto(res.StatusCode) {
 		_, _ = io.Copy(io.Discard, limited)
 		a.wait = exhausted(res.Header, time.Now())
 		return

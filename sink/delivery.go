@@ -20,8 +20,9 @@ const (
 // GivenUp says that a row is not to be sent any more: the endpoint takes others, but not
 // this one. None of its fields holds a value of the row or a part of the URL.
 type GivenUp struct { //nolint:errname // our word for what became of the row
-	// Class is refused (the endpoint rejects this row) or exhausted (it failed otherwise,
-	// often and long).
+	// Class is refused (the endpoint rejects this row), exhausted (it failed otherwise,
+	// often and long) or too_large (no request was sent: the body is above
+	// Config.MaxBodyBytes).
 	Class string
 	// Reason is a word for the last failure, such as timeout: see Hold.
 	Reason string
@@ -44,11 +45,15 @@ type GivenUp struct { //nolint:errname // our word for what became of the row
 const (
 	ClassRefused   = "refused"
 	ClassExhausted = "exhausted"
+	ClassTooLarge  = "too_large"
 )
 
 func (e *GivenUp) Error() string {
-	if e.Class == ClassRefused {
+	switch e.Class {
+	case ClassRefused:
 		return "endpoint refused the row: " + e.words
+	case ClassTooLarge:
+		return e.words
 	}
 	return fmt.Sprintf("%d attempts failed while others were accepted: %s", e.Attempts, e.words)
 }
@@ -56,6 +61,7 @@ func (e *GivenUp) Error() string {
 // delivery is what is known of a row on its way. All but row, which identifies it at
 // the gate, belongs to Deliver, which lends it to the gate.
 type delivery struct {
+	event    string // the row's HeaderID
 	row      uint64 // 0: not at the gate
 	attempts int    // requests sent
 	backoffs int
@@ -72,7 +78,7 @@ type delivery struct {
 // Deliver posts the row until the endpoint has taken it. It returns
 //
 //   - nil: the endpoint accepted the row;
-//   - *GivenUp: it takes others, but not this row;
+//   - *GivenUp: it takes others, but not this row; or the row is too large for it;
 //   - context.Cause(ctx): ctx ended before. Whether the endpoint has seen the row is not
 //     known. (An error of Config.Permit is returned as it is.)
 //
@@ -83,7 +89,10 @@ type delivery struct {
 //
 // Rows may reach the endpoint more than once: Idempotency-Key tells them apart.
 func (s *Sink) Deliver(ctx context.Context, row Row) error {
-	var d delivery
+	if tooLarge := s.tooLarge(row); tooLarge != nil {
+		return tooLarge
+	}
+	d := delivery{event: row.HeaderID}
 	defer s.gate.end(&d)
 	for {
 		if s.cfg.Permit != nil {
@@ -91,7 +100,7 @@ func (s *Sink) Deliver(ctx context.Context, row Row) error {
 				return stopped(ctx, err)
 			}
 		}
-		p, err := s.gate.enter(ctx, &d)
+		p, err := s.enter(ctx, &d)
 		if err == errOpen { //nolint:errorlint // never wrapped
 			d.suspect = false
 			d.backoffs++
@@ -135,6 +144,32 @@ func (s *Sink) Deliver(ctx context.Context, row Row) error {
 		}
 		s.metrics.retries.Inc()
 		d.suspect = true
+	}
+}
+
+// enter waits at the gate. A row that has failed lets another begin meanwhile: it says
+// more of the endpoint than this one, again.
+func (s *Sink) enter(ctx context.Context, d *delivery) (pass, error) {
+	if d.suspect && s.cfg.Waiting != nil {
+		s.cfg.Waiting(1)
+		defer s.cfg.Waiting(-1)
+	}
+	return s.gate.enter(ctx, d)
+}
+
+// tooLarge gives a row up whose request would have a body above the limit; nil if it has not.
+func (s *Sink) tooLarge(row Row) *GivenUp {
+	limit := s.cfg.MaxBodyBytes
+	if limit == 0 {
+		return nil
+	}
+	size := len(s.body(row))
+	if size <= limit {
+		return nil
+	}
+	return &GivenUp{
+		Class: ClassTooLarge, FirstFailure: time.Now(),
+		words: fmt.Sprintf("the request would have %d bytes, and sink.max_body_bytes allows %d", size, limit),
 	}
 }
 
@@ -198,6 +233,9 @@ func (s *Sink) backOff(ctx context.Context, d *delivery) error {
 		defer s.cfg.Waiting(-1)
 	}
 	wait := backoff(d.backoffs)
+	if left := time.Until(d.refused.at.Add(evidenceTime)); left > 0 && d.refusals > 0 {
+		wait = min(wait, left)
+	}
 	if d.withheld {
 		wait = maxBackoff/2 + rand.N(maxBackoff/2)
 	}

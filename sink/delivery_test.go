@@ -64,7 +64,7 @@ func TestATransientFailureDelaysItsOwnRowOnly(t *testing.T) {
 				t.Errorf("%d: the others took %v", status, time.Since(begin))
 			}
 			running.Wait()
-			if waiting != 0 || waits != 1 || s.metric(t, "signup_sheet_retries_total") != 1 ||
+			if waiting != 0 || waits != 2 || s.metric(t, "signup_sheet_retries_total") != 1 ||
 				s.metric(t, "signup_sheet_holds_total") != 0 {
 				t.Errorf("%d: %d waiting after %d waits", status, waiting, waits)
 			}

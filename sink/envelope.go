@@ -39,7 +39,7 @@ func (s *Sink) envelope(delivery context.Context, row Row, to *webhook, token st
 	} else {
 		e = s.newEnvelope(to)
 	}
-	body := row.Body
+	body := s.body(row)
 	e.body.Reset(body)
 	e.request.ContentLength = int64(len(body))
 	e.key[0] = row.HeaderID
@@ -54,6 +54,14 @@ func (s *Sink) envelope(delivery context.Context, row Row, to *webhook, token st
 	}
 	e.track.begin(delivery)
 	return e
+}
+
+// body returns the body of a row's request.
+func (s *Sink) body(row Row) []byte {
+	if s.preset.shape == nil {
+		return row.Body
+	}
+	return s.preset.shape(row)
 }
 
 // trace passes on what the row is part of (W3C Trace Context).

@@ -2,6 +2,7 @@ package sink
 
 import (
 	"math"
+	"slices"
 	"time"
 )
 
@@ -120,20 +121,27 @@ func (e *evidence) end(d *delivery) {
 	}
 }
 
-// verdicts are the latest ones on rows: whether each was given up.
+// verdicts are the latest ones on rows: the event id of each that was given up, and
+// nothing for one that was accepted.
 type verdicts struct {
-	latest  [100]bool
+	latest  [100]string
 	next    int
 	givenUp int
 }
 
-func (v *verdicts) add(givenUp bool) {
-	if v.latest[v.next] {
+func (v *verdicts) add(event string) {
+	if v.latest[v.next] != "" {
 		v.givenUp--
 	}
-	if givenUp {
+	if event != "" {
 		v.givenUp++
 	}
-	v.latest[v.next] = givenUp
+	v.latest[v.next] = event
 	v.next = (v.next + 1) % len(v.latest)
+}
+
+// has reports whether the event was given up. It comes again if the session ended
+// before its dead letter was written.
+func (v *verdicts) has(event string) bool {
+	return v.givenUp > 0 && slices.Contains(v.latest[:], event)
 }

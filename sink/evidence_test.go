@@ -76,15 +76,15 @@ func TestAnEndpointThatRefusesEverythingCostsFewRows(t *testing.T) {
 				_, before := c.counts()
 				pause(to - 20*time.Second - time.Second)
 				_, after := c.counts()
-				if keys >= minRefused && (before != 0 || after != 0) {
-					t.Errorf("%d rows given up at once, %d in the end", before, after)
+				if keys >= minRefused && before != 0 {
+					t.Errorf("%d rows given up at once", before)
 				}
 				c.running.Wait()
 				accepted, givenUp := c.counts()
 				if givenUp > 20 || accepted+givenUp != keys*300 {
 					t.Errorf("%d accepted, %d given up", accepted, givenUp)
 				}
-				if after == 20 && !strings.Contains(s.logs.String(), "too many dead letters") {
+				if after == 20 && keys < minRefused && !strings.Contains(s.logs.String(), "too many dead letters") {
 					t.Error("nothing is said of the budget")
 				}
 				if s.metric(t, "signup_sheet_dead_letters_withheld") != 0 {
@@ -166,6 +166,7 @@ func TestRowsAboveTheBudgetWait(t *testing.T) {
 			}
 		})
 		s := e.sink(t)
+		began := time.Now()
 		ctx, cancel := context.WithCancel(t.Context())
 		defer cancel()
 		var bad sync.WaitGroup
@@ -191,8 +192,8 @@ func TestRowsAboveTheBudgetWait(t *testing.T) {
 		if got := s.metric(t, "signup_sheet_dead_letters_withheld"); got != 40 {
 			t.Errorf("%v rows are said to be withheld", got)
 		}
-		if n := strings.Count(s.logs.String(), "too many dead letters"); n < 2 || n > 6 {
-			t.Errorf("%d lines in five minutes", n)
+		if n := strings.Count(s.logs.String(), "too many dead letters"); n < 2 || n > 1+int(time.Since(began)/time.Minute) {
+			t.Errorf("%d lines in %v", n, time.Since(began))
 		}
 		// Acceptances end it.
 		more := s.keys(ctx, 2, 20_000)
@@ -407,7 +408,7 @@ func TestTheGateOpensByDegrees(t *testing.T) {
 			}
 		})
 		s := e.sink(t)
-		c := s.keys(t.Context(), 64, 100)
+		c := s.keys(t.Context(), 300, 20)
 		c.running.Wait()
 		var opened time.Time
 		perTrip := map[int]int{}

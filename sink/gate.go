@@ -42,16 +42,17 @@ type gate struct {
 	evidence evidence
 	withheld int // rows that would be given up, were there not so many already
 
-	closed   bool
-	refusing bool // closed because rows are refused
-	reason   string
-	since    time.Time
-	next     time.Time // no probe before
-	probing  bool
-	prober   uint64        // the row that probed last
-	probes   int           // failed so far in this hold
-	held     time.Duration // of all holds before this one
-	timer    *time.Timer   // wakes the queue at next; nil until first needed
+	closed        bool
+	refusing      bool // closed because rows are refused
+	reason        string
+	since         time.Time
+	next          time.Time // no probe before
+	probing       bool
+	prober        uint64        // the row that probed last
+	probes        int           // failed so far in this hold
+	held          time.Duration // of all holds before this one
+	heldForOthers time.Duration // the same of those that were not for refusals
+	timer         *time.Timer   // wakes the queue at next; nil until first needed
 }
 
 // rules say when a row that fails alone is given up.
@@ -167,12 +168,12 @@ func (g *gate) judge(p pass, d *delivery, a answer) change {
 	if a.verdict == accepted {
 		e.all.accepted++
 		e.accepted = a.at
-		e.verdicts.add(false)
+		e.verdicts.add("")
 		g.forget(d)
 	}
 	switch {
 	case g.closed && p.probe:
-		return g.judgeProbe(a)
+		return g.judgeProbe(d, a)
 	case g.closed:
 		// It was under way when the gate closed. That it was accepted may have been
 		// decided before whatever it is went wrong: only the probe opens.
@@ -198,12 +199,17 @@ func (g *gate) judge(p pass, d *delivery, a answer) change {
 }
 
 // judgeProbe opens the gate if the endpoint takes rows, or knows which it does not
-// want. That it goes on to refuse them is no news in a hold for that.
-func (g *gate) judgeProbe(a answer) change {
-	worked := a.verdict == accepted || a.verdict == refused && !g.refusing
+// want. That it goes on to refuse them is no news in a hold for that, unless all rows
+// there are have been refused: nobody is left who could show more, so they are bad
+// rows, as far as the budget goes.
+func (g *gate) judgeProbe(d *delivery, a answer) change {
+	worked := a.verdict == accepted || a.verdict == refused && (!g.refusing ||
+		d.suspect && !g.queue.fresh() && g.evidence.verdicts.givenUp < g.rules.budget &&
+			d.refusals > 0 && g.mark(a.at).sinceRefusal(d.refused) >= evidenceTime)
 	if worked && a.wait == 0 {
 		c := change{kind: opened, reason: g.reason, since: g.since}
-		g.held += a.at.Sub(g.since)
+		now := g.mark(a.at)
+		g.held, g.heldForOthers = now.held, now.heldForOthers
 		g.closed, g.refusing = false, false
 		g.epoch++
 		g.limit = 1 // and one more with each acceptance
@@ -245,21 +251,31 @@ func (g *gate) probeAt(a answer) time.Time {
 
 // mark is a moment from which time is to be counted, without that of holds.
 type mark struct {
-	at   time.Time
-	held time.Duration // until then
+	at            time.Time
+	held          time.Duration // until then
+	heldForOthers time.Duration // the same without holds for refusals
 }
 
 // mark returns now as a mark. g.mu is held.
 func (g *gate) mark(now time.Time) mark {
-	m := mark{now, g.held}
+	m := mark{now, g.held, g.heldForOthers}
 	if g.closed {
 		m.held += now.Sub(g.since)
+		if !g.refusing {
+			m.heldForOthers += now.Sub(g.since)
+		}
 	}
 	return m
 }
 
 func (m mark) since(before mark) time.Duration {
 	return m.at.Sub(before.at) - (m.held - before.held)
+}
+
+// sinceRefusal is since for a row that waits for evidence: a hold for refusals is a part
+// of that.
+func (m mark) sinceRefusal(before mark) time.Duration {
+	return m.at.Sub(before.at) - (m.heldForOthers - before.heldForOthers)
 }
 
 // judgement is what becomes of a row whose attempt failed.
@@ -294,7 +310,7 @@ func (g *gate) weigh(d *delivery, a answer) judgement {
 		if d.refusals == 1 {
 			d.refused = now
 		}
-		blamed = d.refusals > 1 && (g.evidence.accepted.After(d.refused.at) || now.since(d.refused) >= evidenceTime)
+		blamed = d.refusals > 1 && (g.evidence.accepted.After(d.refused.at) || now.sinceRefusal(d.refused) >= evidenceTime)
 	} else {
 		others := g.evidence.all.answers - d.before.answers - d.answers
 		accepted := g.evidence.all.accepted - d.before.accepted
@@ -304,6 +320,8 @@ func (g *gate) weigh(d *delivery, a answer) judgement {
 	switch {
 	case g.closed || !blamed:
 		return goesOn
+	case g.evidence.verdicts.has(d.event): // and its dead letter was not written
+		return givenUp
 	case g.evidence.verdicts.givenUp >= g.rules.budget:
 		if !d.withheld {
 			d.withheld = true
@@ -311,7 +329,7 @@ func (g *gate) weigh(d *delivery, a answer) judgement {
 		}
 		return waits
 	}
-	g.evidence.verdicts.add(true)
+	g.evidence.verdicts.add(d.event)
 	return givenUp
 }
 
@@ -356,10 +374,20 @@ func (g *gate) admit() {
 	}
 }
 
-// turn returns whose turn it is: the first, but not to probe again while another could.
+// turn returns whose turn it is: the first. To probe, it is the first of those that have
+// not failed, which say more of the endpoint; and never who was it last while another
+// waits.
 func (g *gate) turn() *waiter {
 	w := g.queue.first
-	if g.closed && w != nil && w.row == g.prober && w.next != nil {
+	if !g.closed || w == nil {
+		return w
+	}
+	for other := w; other != nil; other = other.next {
+		if !other.suspect {
+			return other
+		}
+	}
+	if w.row == g.prober && w.next != nil {
 		return w.next
 	}
 	return w
@@ -478,6 +506,16 @@ func (q *queue) push(w *waiter) {
 		q.last.next = w
 	}
 	q.last = w
+}
+
+// fresh reports whether somebody waits whose last attempt did not fail.
+func (q *queue) fresh() bool {
+	for w := q.first; w != nil; w = w.next {
+		if !w.suspect {
+			return true
+		}
+	}
+	return false
 }
 
 func (q *queue) remove(w *waiter) {

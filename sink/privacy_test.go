@@ -128,7 +128,7 @@ func TestNoCredentialAppearsAnywhere(t *testing.T) {
 		files   [2]map[string]string // before and after a rotation
 		private []string
 	}
-	signing := [2]string{secretText(40, 32), secretText(80, 32)}
+	signing := [2]string{signingSecret(40, 32), signingSecret(80, 32)}
 	mechanisms := map[string]mechanism{
 		"bearer": {
 			func(_ *testing.T, s *shelf) Auth { return Auth{Mechanism: AuthBearer, TokenFile: s.text("f")} },

@@ -106,7 +106,7 @@ func rotations() map[string]func(t *testing.T) rotation {
 			}
 		},
 		"hmac": func(t *testing.T) rotation {
-			secrets := [2]string{secretText(1, 32), secretText(2, 32)}
+			secrets := [2]string{signingSecret(1, 32), signingSecret(2, 32)}
 			return rotation{
 				files: one("secrets", secrets[0]+"\n", secrets[1]+"\n"),
 				config: func(c *Config, s *shelf) {
@@ -208,7 +208,7 @@ func (r rotation) play(t *testing.T, kubernetes bool, after time.Duration) (s *p
 	files.put(t, r.files[0])
 	began := time.Now()
 	var mu sync.Mutex
-	e := &endpoint{tls: r.tls}
+	e := &endpoint{secure: r.tls}
 	handler := func(n int, w http.ResponseWriter, req *http.Request) {
 		body := e.body(n)
 		at := time.Since(began)
@@ -309,7 +309,7 @@ func TestWhatWasReadLastIsUsedOn(t *testing.T) {
 				files := &shelf{dir: t.TempDir()}
 				files.put(t, r.files[0])
 				last := -1
-				e := &endpoint{tls: r.tls}
+				e := &endpoint{secure: r.tls}
 				handler := func(n int, _ http.ResponseWriter, req *http.Request) { last = r.of(req, e.body(n)) }
 				e.serve(t, handler)
 				e.handler = handler
@@ -383,7 +383,7 @@ func TestHalfOfAPairIsWaitedFor(t *testing.T) {
 		files := &shelf{dir: t.TempDir()}
 		files.put(t, r.files[0])
 		last := -1
-		e := &endpoint{tls: r.tls}
+		e := &endpoint{secure: r.tls}
 		e.serve(t, func(_ int, _ http.ResponseWriter, req *http.Request) { last = r.of(req, "") })
 		s := e.sink(t, func(c *Config) { r.config(c, files) })
 		for _, step := range []struct {
@@ -453,7 +453,7 @@ func TestConnectionsFollowTheNameOfTheEndpoint(t *testing.T) {
 				scheme := "http://"
 				if protocol == "HTTP/2.0" {
 					scheme = "https://"
-					e.tls = &tls.Config{MinVersion: tls.VersionTLS12, Certificates: []tls.Certificate{a.Issue(t, "server").TLS(t)}}
+					e.secure = &tls.Config{NextProtos: []string{"h2"}, MinVersion: tls.VersionTLS12, Certificates: []tls.Certificate{a.Issue(t, "server").TLS(t)}}
 				}
 				var mu sync.Mutex
 				last := map[string]time.Time{}

@@ -10,6 +10,7 @@ import (
 	"fmt"
 	"log/slog"
 	"net"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -53,6 +54,11 @@ type Config struct {
 	// TLSFiles are the authorities that the endpoint's certificate may be signed by, and
 	// our own certificate.
 	TLSFiles credentials.Files
+	// Preset is the name of a Preset, by which the shape of requests and the meaning of
+	// answers go; empty for the generic one. Its defaults are the caller's to apply.
+	Preset string
+	// MaxBodyBytes bounds the body of a request; 0 is any size.
+	MaxBodyBytes int
 	// Concurrency is the number of attempts in flight at most.
 	Concurrency int
 	// Timeout bounds one attempt, connecting included.
@@ -73,9 +79,9 @@ type Config struct {
 	UserAgent string
 	// Permit may be nil: attempts may start at any time.
 	Permit Permit
-	// Waiting may be nil. It is called with 1 when a delivery begins to back off on its
-	// own, while others may go on, and with -1 when that is over: not for waiting at
-	// the gate, for a slot or for a permit.
+	// Waiting may be nil. It is called with 1 when a delivery that has failed begins to
+	// wait for its next attempt, and with -1 when that is over: others may begin
+	// meanwhile. It is not called for one that has not failed, which waits at the gate.
 	Waiting func(delta int)
 	// DialContext opens connections; nil is TCP.
 	DialContext func(ctx context.Context, network, addr string) (net.Conn, error)
@@ -88,6 +94,7 @@ type Sink struct {
 	cfg      Config
 	log      *slog.Logger
 	metrics  *metrics
+	preset   Preset
 	table    *table
 	gate     *gate
 	failures failures
@@ -101,7 +108,7 @@ type Sink struct {
 	sources    []source  // with renewing
 	readAt     time.Time // with renewing: when they were
 	retired    retired
-	tokens     *tokens // nil unless by OAuth
+	tokens     *accessTokens // nil unless by OAuth
 
 	conns       sync.Map     // see track
 	lastAttempt atomic.Int64 // Unix nanoseconds
@@ -136,6 +143,10 @@ func New(cfg Config, reg prometheus.Registerer, log *slog.Logger) (*Sink, error)
 		}
 	}
 	err = errors.Join(err, cfg.Auth.check(cfg.AllowHTTP))
+	preset, isPreset := PresetNamed(cfg.Preset)
+	if !isPreset {
+		err = errors.Join(err, fmt.Errorf("sink.preset: there is no %q: want one of %s", cfg.Preset, strings.Join(PresetNames(), ", ")))
+	}
 	if cfg.Concurrency < 1 {
 		err = errors.Join(err, errors.New("sink.concurrency: must be at least 1"))
 	}
@@ -152,7 +163,8 @@ func New(cfg Config, reg prometheus.Registerer, log *slog.Logger) (*Sink, error)
 		cfg:     cfg,
 		log:     log,
 		sources: sources,
-		table:   newTable(cfg.Rules, nil),
+		preset:  preset,
+		table:   newTable(preset, cfg.Rules),
 		gate:    newGate(cfg.Concurrency, rules{cfg.MaxAttempts, cfg.MaxElapsed, cfg.DeadLetterBudget}, newPace(cfg.Rate)),
 	}
 	s.metrics = newMetrics(reg, s.gate, &s.unreadable)

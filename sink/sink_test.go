@@ -26,8 +26,8 @@ func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 // endpoint is an HTTP server on an in-memory network, for use in a bubble.
 type endpoint struct {
 	kfake.VirtualNetwork
-	tls     *tls.Config                                         // nil: no TLS
 	handler func(n int, w http.ResponseWriter, r *http.Request) // of further addresses
+	secure  *tls.Config                                         // nil: plain HTTP
 
 	mu       sync.Mutex
 	conns    int
@@ -66,8 +66,11 @@ func (e *endpoint) serveAt(t *testing.T, address string, handler func(n int, w h
 	if err != nil {
 		t.Fatal(err)
 	}
+	if e.secure != nil && len(e.secure.NextProtos) == 0 {
+		listener = tls.NewListener(listener, e.secure)
+	}
 	server := &http.Server{
-		TLSConfig: e.tls,
+		TLSConfig: e.secure,
 		ErrorLog:  slog.NewLogLogger(slog.DiscardHandler, 0),
 		ConnState: func(_ net.Conn, state http.ConnState) {
 			if state == http.StateNew {
@@ -94,7 +97,7 @@ func (e *endpoint) serveAt(t *testing.T, address string, handler func(n int, w h
 	}
 	var running sync.WaitGroup
 	running.Go(func() {
-		if e.tls == nil {
+		if e.secure == nil || len(e.secure.NextProtos) == 0 {
 			_ = server.Serve(listener)
 			return
 		}

@@ -70,48 +70,54 @@ func (r Rule) String() string {
 type line struct {
 	Rule
 	reason string
+	final  bool // accepted, whatever the preset thinks of the body
 }
 
 // standard is what answers mean where nobody says otherwise. The last line that matches
 // counts.
 func standard() []line {
 	return []line{
-		{Rule{100, 199, "", string(atFault)}, reasonRejected},
-		{Rule{200, 299, "", string(accepted)}, reasonNone},
-		{Rule{300, 399, "", string(atFault)}, reasonRedirected},
-		{Rule{400, 499, "", string(atFault)}, reasonRejected},
-		{Rule{500, 599, "", string(transient)}, reasonFailing},
+		{Rule{100, 199, "", string(atFault)}, reasonRejected, false},
+		{Rule{200, 299, "", string(accepted)}, reasonNone, false},
+		{Rule{300, 399, "", string(atFault)}, reasonRedirected, false},
+		{Rule{400, 499, "", string(atFault)}, reasonRejected, false},
+		{Rule{500, 599, "", string(transient)}, reasonFailing, false},
 
-		{Rule{400, 400, "", string(refused)}, reasonRefused},       // Bad Request
-		{Rule{401, 401, "", string(atFault)}, reasonUnauthorised},  // Unauthorized
-		{Rule{402, 403, "", string(atFault)}, reasonUnauthorised},  // Payment Required, Forbidden
-		{Rule{404, 404, "", string(atFault)}, reasonNotFound},      // Not Found
-		{Rule{407, 407, "", string(atFault)}, reasonProxy},         // Proxy Authentication Required
-		{Rule{408, 408, "", string(transient)}, reasonFailing},     // Request Timeout
-		{Rule{409, 409, "", string(transient)}, reasonFailing},     // Conflict: the same row is being worked on
-		{Rule{410, 410, "", string(atFault)}, reasonNotFound},      // Gone
-		{Rule{413, 415, "", string(refused)}, reasonRefused},       // Content Too Large, URI Too Long, Unsupported Media Type
-		{Rule{422, 422, "", string(refused)}, reasonRefused},       // Unprocessable Content
-		{Rule{425, 425, "", string(transient)}, reasonFailing},     // Too Early
-		{Rule{429, 429, "", string(transient)}, reasonRateLimited}, // Too Many Requests
-		{Rule{501, 501, "", string(atFault)}, reasonRejected},      // Not Implemented
-		{Rule{505, 505, "", string(atFault)}, reasonRejected},      // HTTP Version Not Supported
+		{Rule{400, 400, "", string(refused)}, reasonRefused, false},       // Bad Request
+		{Rule{401, 401, "", string(atFault)}, reasonUnauthorised, false},  // Unauthorized
+		{Rule{402, 403, "", string(atFault)}, reasonUnauthorised, false},  // Payment Required, Forbidden
+		{Rule{404, 404, "", string(atFault)}, reasonNotFound, false},      // Not Found
+		{Rule{407, 407, "", string(atFault)}, reasonProxy, false},         // Proxy Authentication Required
+		{Rule{408, 408, "", string(transient)}, reasonFailing, false},     // Request Timeout
+		{Rule{409, 409, "", string(transient)}, reasonFailing, false},     // Conflict: the same row is being worked on
+		{Rule{410, 410, "", string(atFault)}, reasonNotFound, false},      // Gone
+		{Rule{413, 415, "", string(refused)}, reasonRefused, false},       // Content Too Large, URI Too Long, Unsupported Media Type
+		{Rule{422, 422, "", string(refused)}, reasonRefused, false},       // Unprocessable Content
+		{Rule{425, 425, "", string(transient)}, reasonFailing, false},     // Too Early
+		{Rule{429, 429, "", string(transient)}, reasonRateLimited, false}, // Too Many Requests
+		{Rule{501, 501, "", string(atFault)}, reasonRejected, false},      // Not Implemented
+		{Rule{505, 505, "", string(atFault)}, reasonRejected, false},      // HTTP Version Not Supported
 	}
 }
 
 // table says what answers mean.
 type table struct {
-	lines   []line
-	plain   [600]class                                 // by status, of the lines that look at no body
-	bodies  [600]bool                                  // whether a line looks at the body
-	confirm func(header http.Header, body []byte) bool // what says that a row was accepted; nil: the status
+	lines  []line
+	plain  [600]class                                    // by status, of the lines that look at no body
+	final  [600]bool                                     // and whether they are
+	bodies [600]bool                                     // whether a line looks at the body
+	judge  func(header http.Header, body []byte) verdict // of an accepted row, by its body; nil: accepted it is
 }
 
-// newTable returns the standard one, overridden by rules, the last of which counts most.
-func newTable(rules []Rule, confirm func(http.Header, []byte) bool) *table {
-	t := &table{lines: standard(), confirm: confirm}
+// newTable returns the standard one, overridden by the preset and then by rules, the last
+// of which counts most.
+func newTable(p Preset, rules []Rule) *table {
+	t := &table{lines: standard(), judge: p.judge}
+	for _, r := range p.rules {
+		t.lines = append(t.lines, line{r, t.reasonOf(r), false})
+	}
 	for _, r := range rules {
-		t.lines = append(t.lines, line{r, t.reasonOf(r)})
+		t.lines = append(t.lines, line{r, t.reasonOf(r), r.Verdict == string(accepted)})
 	}
 	for status := range t.plain {
 		t.plain[status] = class{atFault, reasonRejected}
@@ -119,7 +125,7 @@ func newTable(rules []Rule, confirm func(http.Header, []byte) bool) *table {
 	for _, l := range t.lines {
 		for status := l.From; status <= l.To; status++ {
 			if l.Says == "" {
-				t.plain[status] = class{verdict(l.Verdict), l.reason}
+				t.plain[status], t.final[status] = class{verdict(l.Verdict), l.reason}, l.final
 			}
 			t.bodies[status] = t.bodies[status] || l.Says != ""
 		}
@@ -159,27 +165,44 @@ func (t *table) ofStatus(status int) class {
 
 // looksInto reports whether the body of an answer with this status matters.
 func (t *table) looksInto(status int) bool {
-	return status < 0 || status >= len(t.plain) || t.bodies[status] || t.confirm != nil
+	return status < 0 || status >= len(t.plain) || t.bodies[status] || t.judge != nil && !t.final[status]
 }
 
 // of judges an answer.
 func (t *table) of(status int, header http.Header, body []byte) class {
-	c := t.ofStatus(status)
+	c, final := t.ofStatus(status), false
+	if status >= 0 && status < len(t.final) {
+		final = t.final[status]
+	}
 	if status >= 0 && status < len(t.bodies) && t.bodies[status] {
 		lower := bytes.ToLower(body)
 		for _, l := range t.lines {
 			if l.From <= status && status <= l.To && (l.Says == "" || bytes.Contains(lower, []byte(strings.ToLower(l.Says)))) {
-				c = class{verdict(l.Verdict), l.reason}
+				c, final = class{verdict(l.Verdict), l.reason}, l.final
 			}
 		}
 	}
 	switch {
-	case c.verdict == accepted && t.confirm != nil && !t.confirm(header, body):
-		return class{transient, reasonUnconfirmed}
+	case c.verdict == accepted && t.judge != nil && !final:
+		return classOf(t.judge(header, body))
 	case status == http.StatusUnprocessableEntity && c.verdict == refused && saysReused(header, body):
 		return class{accepted, reasonNone}
 	}
 	return c
+}
+
+// classOf returns what a preset's word on an answer comes to.
+func classOf(v verdict) class {
+	switch v {
+	case accepted:
+		return class{accepted, reasonNone}
+	case refused:
+		return class{refused, reasonRefused}
+	case atFault:
+		return class{atFault, reasonRejected}
+	default:
+		return class{transient, reasonUnconfirmed}
+	}
 }
 
 // saysReused reports whether an answer is a problem (RFC 9457) of the kind that the

@@ -17,9 +17,9 @@ const (
 	renewAgain = 5 * time.Second
 )
 
-// tokens are the access tokens of OAuth's client credentials: one at a time for all
+// accessTokens are those of OAuth's client credentials: one at a time for all
 // attempts. It asks for the next one while a fifth of the time of the last is left.
-type tokens struct {
+type accessTokens struct {
 	client *credentials.Client
 	note   func(err error) // of each time that was asked
 	retire func(text string)
@@ -39,15 +39,15 @@ type tokens struct {
 	failure  error // of the latest time that was asked
 }
 
-func newTokens(client *credentials.Client, secret string) *tokens {
-	t := &tokens{client: client, password: secret, note: func(error) {}, retire: func(string) {}}
+func newTokens(client *credentials.Client, secret string) *accessTokens {
+	t := &accessTokens{client: client, password: secret, note: func(error) {}, retire: func(string) {}}
 	t.ctx, t.cancel = context.WithCancel(context.Background()) //nolint:forbidigo // a request for a token serves many deliveries
 	return t
 }
 
 // get returns a token that is good now, as far as is known. It waits for one if need be,
 // and returns why there is none, or context.Cause(ctx).
-func (t *tokens) get(ctx context.Context) (string, error) {
+func (t *accessTokens) get(ctx context.Context) (string, error) {
 	t.mu.Lock()
 	now := time.Now()
 	if t.isGood(now) && !t.doubted {
@@ -65,7 +65,7 @@ func (t *tokens) get(ctx context.Context) (string, error) {
 
 // replace returns another token than one that the endpoint did not take. It returns that
 // one again if there is no other, or if one was asked for a moment ago.
-func (t *tokens) replace(ctx context.Context, refused string) (string, error) {
+func (t *accessTokens) replace(ctx context.Context, refused string) (string, error) {
 	t.mu.Lock()
 	now := time.Now()
 	if t.token != refused {
@@ -85,7 +85,7 @@ func (t *tokens) replace(ctx context.Context, refused string) (string, error) {
 }
 
 // wait waits for the answer. It is called with t.mu held, and lets go of it.
-func (t *tokens) wait(ctx context.Context) (string, error) {
+func (t *accessTokens) wait(ctx context.Context) (string, error) {
 	answered := t.asking
 	t.mu.Unlock()
 	select {
@@ -101,12 +101,12 @@ func (t *tokens) wait(ctx context.Context) (string, error) {
 	return t.token, nil
 }
 
-func (t *tokens) isGood(now time.Time) bool {
+func (t *accessTokens) isGood(now time.Time) bool {
 	return t.token != "" && (t.expiry.IsZero() || now.Before(t.expiry))
 }
 
 // ask asks for a token. t.mu is held.
-func (t *tokens) ask() {
+func (t *accessTokens) ask() {
 	answered := make(chan struct{})
 	t.asking = answered
 	password, changed := t.password, t.changed
@@ -145,7 +145,7 @@ func (t *tokens) ask() {
 }
 
 // changeSecret makes the next token one by another secret, and soon.
-func (t *tokens) changeSecret(password string) {
+func (t *accessTokens) changeSecret(password string) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	if password != t.password {
@@ -156,7 +156,7 @@ func (t *tokens) changeSecret(password string) {
 }
 
 // secret returns the token in use.
-func (t *tokens) secret() []string {
+func (t *accessTokens) secret() []string {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	if t.token == "" {
@@ -165,7 +165,7 @@ func (t *tokens) secret() []string {
 	return []string{t.token}
 }
 
-func (t *tokens) close() {
+func (t *accessTokens) close() {
 	t.cancel()
 	t.asks.Wait()
 }

@@ -43,7 +43,7 @@ func wantClass(status int) class {
 }
 
 func TestEveryStatusHasItsVerdict(t *testing.T) {
-	usual := newTable(nil, nil)
+	usual := newTable(Preset{}, nil)
 	for status := 100; status <= 599; status++ {
 		if got, want := usual.of(status, nil, nil), wantClass(status); got != want {
 			t.Errorf("%d: %+v, want %+v", status, got, want)
@@ -191,7 +191,7 @@ func TestRulesOverrideTheTable(t *testing.T) {
 		}
 		rules = append(rules, r)
 	}
-	table := newTable(rules, nil)
+	table := newTable(Preset{}, rules)
 	for _, c := range []struct {
 		status int
 		body   string

@@ -41,7 +41,8 @@ func build(ctx context.Context, dir string) (string, error) {
 // places is where the consumer finds the others.
 type places struct {
 	broker, sheet, agify string
-	concurrency          int // of requests to the sheet; 0 for the default
+	preset               string // of the sheet; empty for the default
+	concurrency          int    // of requests to the sheet; 0 for the default
 }
 
 // consumer is the real program, running.
@@ -68,6 +69,9 @@ func startConsumer(ctx context.Context, program string, at places, logPath strin
 		"--admin.listen", "127.0.0.1:0",
 		"--log.format", "text",
 	)
+	if at.preset != "" {
+		c.process.Args = append(c.process.Args, "--sink.preset", at.preset)
+	}
 	if at.concurrency > 0 {
 		c.process.Args = append(c.process.Args, "--sink.concurrency", strconv.Itoa(at.concurrency))
 	}

@@ -59,7 +59,7 @@ func run(ctx, hurry context.Context, opts options, out *progress) (err error) {
 	at := places{broker: d.broker.addr, agify: agifyURL}
 
 	if opts.webhook != "" {
-		at.sheet, at.concurrency = opts.webhook, 1
+		at.sheet, at.preset, at.concurrency = opts.webhook, presetOf(opts.webhook), 1
 		d.fleet = d.launcher(hurry, at)
 		defer func() { _ = d.fleet.stop() }() // of no interest: it was asked before, or something else went wrong
 		return (&visit{demo: d, watcher: newWatcher()}).play(ctx, hurry)

@@ -4,10 +4,13 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net/url"
 	"sync"
 	"time"
 
 	"github.com/twmb/franz-go/pkg/kgo"
+
+	"signup-sheet/sink"
 )
 
 const (
@@ -40,7 +43,7 @@ func (v *visit) play(ctx, hurry context.Context) error {
 		return err
 	}
 	v.out.line("%s\n", table("  ", [][2]string{
-		{"Webhook", "the one of SHEETS_WEBHOOK_URL"},
+		{"Webhook", "the one of SHEETS_WEBHOOK_URL, with the preset " + presetOf(v.opts.webhook)},
 		{"Kafka", v.broker.addr + ", topic " + topic + ", dead letters in " + deadLetterTopic},
 		{"Log", v.logPath(firstConsumer)},
 	}))
@@ -68,6 +71,15 @@ func (v *visit) play(ctx, hurry context.Context) error {
 	}
 	v.out.line("Each has an event_id, by which a receiver recognises a row that comes twice.")
 	return nil
+}
+
+// presetOf returns the preset for a webhook, by its host.
+func presetOf(webhook string) string {
+	u, err := url.Parse(webhook)
+	if err != nil {
+		return sink.PresetOf("")
+	}
+	return sink.PresetOf(u.Hostname())
 }
 
 // refused returns a line for each dead letter.

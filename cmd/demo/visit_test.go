@@ -24,7 +24,7 @@ func visitWebhook(t *testing.T, r *receiver.Receiver, patience time.Duration) (s
 func TestAWebhookOfSomebodyElseGetsTwentyRowsOneAtATime(t *testing.T) {
 	r := receiver.New()
 	output, err := visitWebhook(t, r, time.Minute)
-	if err != nil || !strings.Contains(output, "The webhook took 20 of 20 rows.") {
+	if err != nil || !strings.Contains(output, "The webhook took 20 of 20 rows.") || !strings.Contains(output, "with the preset generic") {
 		t.Errorf("%v\n%s", err, output)
 	}
 	if s := r.State(); s.Rows != 20 || s.Attempts != 20 || s.MaxInFlight != 1 {
@@ -33,6 +33,17 @@ func TestAWebhookOfSomebodyElseGetsTwentyRowsOneAtATime(t *testing.T) {
 	for _, e := range r.Rows() {
 		if e.Row.Text("email") == "" {
 			t.Errorf("row %v", e.Row.Columns())
+		}
+	}
+}
+
+func TestTheHostOfAWebhookChoosesThePreset(t *testing.T) {
+	for webhook, want := range map[string]string{
+		"https://script.google.com/macros/s/x/exec": "apps-script", "https://user:pw@hooks.slack.com:443/services/x": "slack",
+		"http://127.0.0.1:8080/": "generic", "https://%zz": "generic",
+	} {
+		if got := presetOf(webhook); got != want {
+			t.Errorf("%s: %s, want %s", webhook, got, want)
 		}
 	}
 }

@@ -15,13 +15,14 @@ import (
 	"go.yaml.in/yaml/v4"
 
 	"signup-sheet/internal/charttest"
+	"signup-sheet/sink"
 )
 
 // sampleOf is a text that a setting takes and that is not its default. Numbers come first in their large form, which Helm likes to
 // write with an exponent.
 func sampleOf(t *testing.T, s setting) string {
 	t.Helper()
-	for _, text := range []string{"1000000", "7000", "9s", "3MiB", "true", "false", ":9090", "https://example.com", "host-1:9093", "latest", "some-text"} {
+	for _, text := range []string{"1000000", "7000", "9s", "3MiB", "true", "false", ":9090", "https://example.com", "host-1:9093", "latest", "some-text", "email", "7", "1:2", "404=refused", "9/s"} {
 		if text != s.fallback && s.value.set(text) == nil {
 			return text
 		}
@@ -207,11 +208,16 @@ func TestProgramTakesWhatTheChartRenders(t *testing.T) {
 // SIGKILL comes after the drain, the last commit, leaving the group and the admin server's last answers, and not minutes after.
 func TestChartGivesTheDrainItsTime(t *testing.T) {
 	const after = 500*time.Millisecond + time.Second + adminStop
-	for _, config := range []string{
+	configs := []string{
+		"sink: {preset: slack, timeout: 45s}",
 		"", "consumer: {drain_timeout: 1m30s}", "consumer: {drain_timeout: 6.2s}", "consumer: {drain_timeout: 0}", "sink: {timeout: 45s}",
 		"sink: {timeout: 1m}", "sink: {timeout: 1500ms}", "agify: {timeout: 20s}", "agify: {enabled: false, timeout: 20s}",
 		"sink: {timeout: 1m30.5s}, agify: {timeout: .5s}", "consumer: {drain_timeout: 1h}, sink: {timeout: 10m}",
-	} {
+	}
+	for _, preset := range sink.PresetNames() {
+		configs = append(configs, "sink: {preset: "+preset+"}")
+	}
+	for _, config := range configs {
 		m := charttest.MustRender(t, append(charttest.Values(t, "config: {"+config+"}"),
 			"--set", "config.kafka.brokers={kafka-1:9092}", "--set", "secrets.sink.url_file.existingSecret=sheet-webhook")...)
 		c, err := loadRendered(t, m)

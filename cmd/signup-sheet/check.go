@@ -39,16 +39,7 @@ Exit codes:
 Flags of its own:
 `
 
-func checkHelp() string {
-	var c config
-	var own []setting
-	for _, s := range settingsOf("check", &c) {
-		if s.only != "" {
-			own = append(own, s)
-		}
-	}
-	return checkHelpHead + listing(own)
-}
+func checkHelp() string { return checkHelpHead + ownFlags("check") }
 
 // onlineTimeout bounds what --online tries, which is all tried at the same time.
 const onlineTimeout = 10 * time.Second

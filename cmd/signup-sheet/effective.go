@@ -90,10 +90,10 @@ func (l *loader) line(s setting, key string) string {
 func (v value) yaml(text string) string {
 	node := scalarNode(text)
 	switch {
-	case v.unit == "list":
+	case v.split != nil:
 		node = &yaml.Node{Kind: yaml.SequenceNode, Style: yaml.FlowStyle}
-		for item := range strings.SplitSeq(text, ",") {
-			node.Content = append(node.Content, scalarNode(strings.TrimSpace(item)))
+		for _, item := range v.split(text) {
+			node.Content = append(node.Content, scalarNode(item))
 		}
 	case !v.words:
 		return text // numbers, durations, sizes, true and false

@@ -134,15 +134,17 @@ func scalar(s setting, node *yaml.Node) (string, error) {
 	switch {
 	case node.ShortTag() == "!!null":
 		return "", errors.New("has no value: give it one or remove the key")
-	case node.Kind == yaml.SequenceNode && s.value.unit == "list":
+	case node.Kind == yaml.SequenceNode && s.value.split != nil:
 		items := make([]string, len(node.Content))
 		for i, item := range node.Content {
 			if item = resolve(item); item.Kind != yaml.ScalarNode {
-				return "", errors.New("want a list of texts")
+				return "", errors.New("want a list of texts: put what has a colon in it in quotes")
 			}
 			items[i] = item.Value
 		}
 		return strings.Join(items, ","), nil
+	case node.Kind != yaml.ScalarNode && s.value.split != nil:
+		return "", errors.New("want a list of texts, not keys")
 	case node.Kind != yaml.ScalarNode:
 		return "", fmt.Errorf("want one value (%s), not a list or keys", s.value.unit)
 	case s.value.words && node.ShortTag() != "!!str":

@@ -24,7 +24,7 @@ func TestFilesSayWhereAndWhatIsWrong(t *testing.T) {
 		{"kafka: {<<: {topic: a}}\n", "f.yaml:1: kafka.(a name that looks like no setting's): no such key"},
 		{"- kafka\n", "f.yaml:1: want keys with values here"},
 		{"kafka: [a]\n", "f.yaml:1: kafka: want keys with values here"},
-		{"kafka:\n  brokers: [a:1, {b: 1}]\n", "f.yaml:2: kafka.brokers: want a list of texts"},
+		{"kafka:\n  brokers: [a:1, {b: 1}]\n", "f.yaml:2: kafka.brokers: want a list of texts: put what has a colon in it in quotes"},
 		{"kafka:\n  topic: [a]\n", "f.yaml:2: kafka.topic: want one value (topic), not a list or keys"},
 		{"kafka:\n  topic: {a: b}\n", "f.yaml:2: kafka.topic: want one value (topic), not a list or keys"},
 		{"kafka:\n  topic: true\n", "f.yaml:2: kafka.topic: want text: put it in quotes"},

@@ -2,6 +2,7 @@ package main
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 )
 
@@ -20,6 +21,8 @@ Deliver:
 Look:
   check         find mistakes before a start does; --online tries brokers and
                 endpoints too
+  probe         send one test row, and explain the endpoint's answer
+  explain       what one record becomes, step by step; sends nothing
   config        the settings in effect, and where each comes from
 
 Help:
@@ -114,6 +117,12 @@ func runHelp() string { return runHelpHead + settingsHelp("run") }
 
 // replayHelp is the help of the command replay.
 func replayHelp() string { return replayHelpHead + settingsHelp("replay") }
+
+// ownFlags lists the flags that only a command has.
+func ownFlags(command string) string {
+	var c config
+	return listing(slices.DeleteFunc(settingsOf(command, &c), func(s setting) bool { return s.only == "" }))
+}
 
 // settingsHelp lists the settings of a command.
 func settingsHelp(command string) string {

@@ -182,6 +182,15 @@ func (l *loader) settle(s setting, flag, variable, file, also given) {
 	}
 	if err := s.value.set(chosen.text); err != nil {
 		l.broken[s.name] = true
+		if several, ok := errors.AsType[interface {
+			error
+			Unwrap() []error
+		}](err); ok {
+			for _, err := range several.Unwrap() {
+				l.problem("%s: %v", chosen.where, err)
+			}
+			return
+		}
 		shown := ""
 		if !s.secret && showable(chosen.text) {
 			shown = fmt.Sprintf(", not %q", chosen.text)
@@ -223,6 +232,9 @@ func (l *loader) readSecrets(c *config) {
 	if c.Agify.APIKeyFile != "" {
 		c.Agify.APIKey = l.readSecret("agify.api_key_file", c.Agify.APIKeyFile, token)
 	}
+	if c.Sink.HashKeyFile != "" {
+		c.Sink.HashKey = l.readSecret("sink.hash_key_file", c.Sink.HashKeyFile, hashKey)
+	}
 	if c.Sink.URL == "" && c.Sink.URLFile == "" && !l.broken["sink.url"] {
 		s, _ := l.find("sink.url")
 		l.problem("sink.url is required: give it by %s, %s, %s, sink.url in the file, or sink.url_file", s.flag(), s.env(), s.also)
@@ -257,6 +269,13 @@ func token(text string) error {
 	return nil
 }
 
+func hashKey(text string) error {
+	if len(text) < 16 {
+		return errors.New("want at least 16 characters, such as those of openssl rand -hex 32")
+	}
+	return nil
+}
+
 const largestFile = mebibyte
 
 // readSmall reads a file of at most largestFile bytes, which its errors call shown.
@@ -267,17 +286,22 @@ func readSmall(path, shown string) ([]byte, error) {
 	}
 	content, err := os.ReadFile(path) //nolint:gosec // the operator names the file
 	if err != nil {
-		if path, ok := errors.AsType[*fs.PathError](err); ok {
-			err = path.Err
-		}
-		remedy := ""
-		switch {
-		case errors.Is(err, fs.ErrNotExist):
-			remedy = ": create it, or correct the path"
-		case errors.Is(err, fs.ErrPermission):
-			remedy = ": let the user that runs this read it"
-		}
-		return nil, fmt.Errorf("read %s: %w%s", shown, err, remedy)
+		return nil, fileError(err, shown)
 	}
 	return content, nil
+}
+
+// fileError says about a file, which it calls shown, why it cannot be read, and what to do.
+func fileError(err error, shown string) error {
+	if path, ok := errors.AsType[*fs.PathError](err); ok {
+		err = path.Err
+	}
+	remedy := ""
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
+		remedy = ": create it, or correct the path"
+	case errors.Is(err, fs.ErrPermission):
+		remedy = ": let the user that runs this read it"
+	}
+	return fmt.Errorf("read %s: %w%s", shown, err, remedy)
 }

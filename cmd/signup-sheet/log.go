@@ -25,7 +25,7 @@ func readable(_ []string, a slog.Attr) slog.Attr {
 	return a
 }
 
-func isTerminal(w io.Writer) bool {
-	file, ok := w.(interface{ Fd() uintptr })
+func isTerminal(stream any) bool {
+	file, ok := stream.(interface{ Fd() uintptr })
 	return ok && term.IsTerminal(int(file.Fd()))
 }

@@ -13,6 +13,7 @@ import (
 	"slices"
 	"strings"
 	"syscall"
+	_ "time/tzdata" // the image has no zones for the dates in columns
 
 	"signup-sheet/consumer"
 )
@@ -69,6 +70,8 @@ func commands() map[string]command {
 		"run":        {about: "deliver signups until stopped", help: runHelp(), configured: true, run: runCommand},
 		"replay":     {about: "deliver a time range of them again", help: replayHelp(), configured: true, run: replayCommand},
 		"check":      {about: "find mistakes before a start does", help: checkHelp(), configured: true, run: checkCommand},
+		"probe":      {about: "send one test row, and explain the answer", help: probeHelp, configured: true, run: probeCommand},
+		"explain":    {about: "what one record becomes, step by step", help: explainHelp(), configured: true, run: explainCommand(os.Stdin)},
 		"config":     {about: "the settings in effect, and where each comes from", help: configHelp, configured: true, run: configCommand},
 		"completion": {about: "the script that completes commands and flags in a shell", help: completionHelp, arguments: shells(), run: completionCommand},
 		"version":    {about: "what this binary was built from", help: versionHelp, run: versionCommand},

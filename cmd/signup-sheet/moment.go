@@ -40,6 +40,19 @@ func parseMoment(text string, now time.Time) (time.Time, bool) {
 // formatMoment writes what parseMoment reads.
 func formatMoment(at time.Time) string { return at.Format(time.RFC3339Nano) }
 
+// requestRate is a number of requests a second, which may be less than one.
+func requestRate(to *float64) value {
+	const least, most = 0.001, 100_000
+	return value{unit: "requests/s", set: func(text string) error {
+		n, err := strconv.ParseFloat(strings.TrimSuffix(text, "/s"), 64)
+		if err != nil || !(n >= least && n <= most) {
+			return errors.New("want requests a second, such as 50/s or 0.5/s: from 0.001 to 100000")
+		}
+		*to = n
+		return nil
+	}}
+}
+
 // rowRate is a number of rows a second.
 func rowRate(to *int) value {
 	const most = 100_000

@@ -2,7 +2,11 @@ package main
 
 import (
 	"fmt"
+	"strconv"
 	"time"
+
+	"signup-sheet/consumer"
+	"signup-sheet/sink"
 )
 
 // drainMargin is what a drain needs beyond the row under way: to settle it and to commit.
@@ -17,12 +21,33 @@ func (l *loader) deriveDefaults(c *config) {
 			l.problem("dead_letter.topic: the default, %s + .dlq, is longer than Kafka allows: set it", l.origin["kafka.topic"].where)
 		}
 	}
+	l.presetDefaults(&c.Sink)
 	if c.Consumer.DrainTimeout == 0 {
 		c.Consumer.DrainTimeout = c.Sink.Timeout + drainMargin
 		if c.Agify.Enabled {
 			c.Consumer.DrainTimeout += c.Agify.Timeout
 		}
 		l.origin["consumer.drain_timeout"] = given{"consumer.drain_timeout", short(c.Consumer.DrainTimeout)}
+	}
+}
+
+// presetDefaults fills in what the preset says of the webhook, where the operator says nothing.
+func (l *loader) presetDefaults(c *sinkConfig) {
+	preset, _ := sink.PresetNamed(c.Preset) // the generic one instead of one that was refused
+	set := func(name, text string, fill func()) {
+		if l.origin[name].text == "" {
+			fill()
+			l.origin[name] = given{name, text}
+		}
+	}
+	set("sink.concurrency", strconv.Itoa(preset.Concurrency), func() { c.Concurrency = preset.Concurrency })
+	set("sink.timeout", short(preset.Timeout), func() { c.Timeout = preset.Timeout })
+	if preset.Rate > 0 {
+		set("sink.rate", strconv.FormatFloat(preset.Rate, 'f', -1, 64)+"/s", func() { c.Rate = preset.Rate })
+	}
+	set("sink.sheet_safe", strconv.FormatBool(preset.Sheet), func() { c.SheetSafe = preset.Sheet })
+	if preset.MaxBodyBytes > 0 {
+		set("sink.max_body_bytes", strconv.Itoa(preset.MaxBodyBytes), func() { c.MaxBodyBytes = preset.MaxBodyBytes })
 	}
 }
 
@@ -43,13 +68,35 @@ func (l *loader) judge(c *config) {
 	if l.command == "replay" {
 		l.judgeReplay(c.Replay)
 	}
+	if l.command == "explain" {
+		l.judgeExplain(c.Explain)
+	}
 	l.require(c.DeadLetter.Topic != c.Kafka.Topic,
 		"%s and %s must be two topics, or dead letters come back as signups: change one",
 		"dead_letter.topic", "kafka.topic")
+	l.judgeColumns(c.Sink)
 	l.judgeTLS(c.Kafka.TLS)
 	l.judgeSASL(c.Kafka.SASL)
 	l.judgeSinkTLS(c.Sink)
 	l.judgeSinkAuth(c.Sink)
+}
+
+// judgeColumns holds what columns need besides themselves.
+func (l *loader) judgeColumns(c sinkConfig) {
+	parsed, err := consumer.ParseColumns(c.Columns)
+	if err != nil {
+		return // it was found when the text was parsed
+	}
+	where, email := l.origin["sink.columns"].where, false
+	for _, column := range parsed {
+		email = email || column.Name == "email"
+		if column.Keyed() && c.HashKeyFile == "" {
+			l.problem("%s: column %q has the function hash, which needs a key: set sink.hash_key_file, or use sha256", where, column.Name)
+		}
+	}
+	if c.Preset == "hubspot" && !email {
+		l.problem("%s: want a column called email, by which HubSpot finds a contact: sink.preset is hubspot", where)
+	}
 }
 
 // require adds a problem unless ok. The two %s of format are the settings, as written, with their values. A setting that could not be

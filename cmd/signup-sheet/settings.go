@@ -25,7 +25,8 @@ type config struct {
 	Event      eventConfig
 	Admin      adminConfig
 	Log        logConfig
-	Replay     replayConfig // replay only
+	Replay     replayConfig  // replay only
+	Explain    explainConfig // explain only
 }
 
 type kafkaConfig struct {
@@ -78,17 +79,23 @@ type deadLetterConfig struct {
 }
 
 type sinkConfig struct {
-	URL         secret // from sink.url or from the file that sink.url_file names
-	URLFile     string
-	AllowHTTP   bool
-	Auth        sinkAuthConfig
-	TLS         tlsConfig // Enabled is not used: the URL says it
-	Concurrency int
-	Timeout     time.Duration
-	Rate        int // attempts a second of the whole group; 0 for no limit
-	MaxAttempts int
-	MaxElapsed  time.Duration
-	Rules       []string
+	URL          secret // from sink.url or from the file that sink.url_file names
+	URLFile      string
+	AllowHTTP    bool
+	Auth         sinkAuthConfig
+	TLS          tlsConfig // Enabled is not used: the URL says it
+	Concurrency  int
+	Timeout      time.Duration
+	Preset       string
+	Rate         float64 // attempts a second of the whole group; 0 for no limit
+	MaxBodyBytes int     // bytes; 0 for no limit
+	MaxAttempts  int
+	MaxElapsed   time.Duration
+	Rules        []string
+	Columns      []string // as consumer.ParseColumns takes them
+	SheetSafe    bool
+	HashKeyFile  string
+	HashKey      secret // from the file that sink.hash_key_file names, empty for none
 }
 
 // sinkAuthConfig names files with secrets, which are read again and again.
@@ -165,7 +172,7 @@ func settingsOf(command string, c *config) []setting {
 
 // declare lists every setting in the order of the help. Setting a value writes into c.
 func declare(c *config) []setting {
-	return append(replaySettings(&c.Replay), []setting{
+	return append(append(replaySettings(&c.Replay), explainSettings(&c.Explain)...), []setting{
 		{
 			name: "config", value: text(&c.File, "file", anything), fileless: true,
 			help: "YAML file with settings, the dots of their names as levels: the key topic below kafka is kafka.topic",
@@ -356,15 +363,23 @@ func declare(c *config) []setting {
 			help: "PEM file with the key of sink.tls.certificate_file, without a passphrase",
 		},
 		{
-			name: "sink.concurrency", value: number(&c.Sink.Concurrency, 1, 10_000), fallback: "64",
+			name: "sink.preset", value: choice(&c.Sink.Preset, sink.PresetNames()...), fallback: "generic",
+			help: "what is behind the webhook: decides how rows are sent, what its answers mean, and the defaults of other settings",
+		},
+		{
+			name: "sink.concurrency", value: number(&c.Sink.Concurrency, 1, 10_000), derived: byPreset("64"),
 			help: "requests in flight to the webhook",
 		},
 		{
-			name: "sink.timeout", value: duration(&c.Sink.Timeout, 10*time.Millisecond, 10*time.Minute), fallback: "5s",
+			name: "sink.timeout", value: duration(&c.Sink.Timeout, 10*time.Millisecond, 10*time.Minute), derived: byPreset("5s"),
 			help: "time for one request to the webhook",
 		},
 		{
-			name: "sink.rate", value: rowRate(&c.Sink.Rate), derived: "as many as the webhook takes",
+			name: "sink.max_body_bytes", value: size(&c.Sink.MaxBodyBytes, kibibyte, gibibyte), derived: byPreset("any size"),
+			help: "largest request to the webhook; a row with a larger one is a dead letter, without a request",
+		},
+		{
+			name: "sink.rate", value: requestRate(&c.Sink.Rate), derived: byPreset("as many as the webhook takes"),
 			help: "requests a second to the webhook, of all processes of the group together: each has the part that its partitions are " +
 				"of all partitions",
 		},
@@ -380,6 +395,19 @@ func declare(c *config) []setting {
 			name: "sink.rules", value: list(&c.Sink.Rules, answerRule),
 			help: "what answers mean, where not as usual: status=verdict or status:text=verdict, such as 404=refused, " +
 				"5xx=endpoint or 400:queue is full=transient. Verdicts: accepted, refused, transient, endpoint",
+		},
+		{
+			name: "sink.columns", value: columns(&c.Sink.Columns), fallback: strings.Join(sink.DefaultColumns(), ", "),
+			help: "columns of a row in order, each a name of these or name=path|function|…, such as plan=signup.plan, when=record.timestamp|date(2006-01-02) " +
+				"or source='web'; all paths and functions are in docs/columns.md. Nothing else of an event is sent",
+		},
+		{
+			name: "sink.sheet_safe", value: toggle(&c.Sink.SheetSafe), derived: byPreset("true"),
+			help: "put an apostrophe before texts that a sheet would take for a formula, those that begin with = + - or @; the column's function raw leaves them as they are",
+		},
+		{
+			name: "sink.hash_key_file", value: text(&c.Sink.HashKeyFile, "file", anything),
+			help: "file that holds the key of the columns' function hash; another key gives other hashes",
 		},
 
 		{
@@ -428,6 +456,9 @@ func declare(c *config) []setting {
 		},
 	}...)
 }
+
+// byPreset says of a setting how its default is found.
+func byPreset(generic string) string { return generic + "; by sink.preset if one is set" }
 
 // secret is a text that no verb, log or encoder shows. Only string(s) gives it.
 type secret string

@@ -30,6 +30,8 @@ type value struct {
 	toggle bool
 	// choices are all texts that set takes, if they are few.
 	choices []string
+	// split gives the items of a list.
+	split func(text string) []string
 }
 
 // text is a text that check accepts.
@@ -42,16 +44,32 @@ func text[T ~string](to *T, unit string, check func(string) error) value {
 
 // list is texts between commas, at least one, each without the space around it.
 func list(to *[]string, check func(string) error) value {
-	return value{unit: "list", set: func(text string) error {
-		items := strings.Split(text, ",")
-		for i := range items {
-			items[i] = strings.TrimSpace(items[i])
-			if err := check(items[i]); err != nil {
+	return value{unit: "list", split: splitCommas, set: func(text string) error {
+		items := splitCommas(text)
+		for _, item := range items {
+			if err := check(item); err != nil {
 				return fmt.Errorf("%w, separated by commas", err)
 			}
 		}
 		*to = items
 		return nil
+	}}
+}
+
+func splitCommas(text string) []string {
+	items := strings.Split(text, ",")
+	for i := range items {
+		items[i] = strings.TrimSpace(items[i])
+	}
+	return items
+}
+
+// columns is a list of columns, which may have commas in quotes and parentheses.
+func columns(to *[]string) value {
+	return value{unit: "list", split: sink.SplitColumns, set: func(text string) error {
+		*to = sink.SplitColumns(text)
+		_, err := consumer.ParseColumns(*to)
+		return err
 	}}
 }
 

@@ -4,6 +4,7 @@ import (
 	"context"
 	"io"
 	"log/slog"
+	"net/url"
 
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/collectors"
@@ -54,6 +55,7 @@ func assemble(cfg config, log *slog.Logger) (*parts, error) {
 	if cfg.Kafka.sendsSecretInClear() {
 		log.Warn("the login to the brokers is not encrypted: set kafka.tls.enabled unless the network encrypts", "mechanism", cfg.Kafka.SASL.Mechanism)
 	}
+	cfg.Sink.suggestPreset(log)
 	consuming := consumerOf(cfg, log)
 	consuming.Sink.UserAgent, consuming.Ages = userAgent, ages
 	if cfg.Replay.asked() {
@@ -104,8 +106,10 @@ func consumerOf(cfg config, log *slog.Logger) consumer.Config {
 		ForceDeadLetters: each(cfg.DeadLetter.Force, consumer.ParsePosition),
 		Event:            signup.Limits{MaxBytes: cfg.Event.MaxBytes},
 
-		Columns: sink.DefaultColumns(),
-		Sink:    sinkOf(cfg),
+		Columns:  cfg.Sink.Columns,
+		RawCells: !cfg.Sink.SheetSafe,
+		HashKey:  []byte(cfg.Sink.HashKey),
+		Sink:     sinkOf(cfg),
 	}
 }
 
@@ -117,14 +121,28 @@ func sinkOf(cfg config) sink.Config {
 		AllowHTTP:   cfg.Sink.AllowHTTP,
 		Auth:        cfg.Sink.Auth.auth(),
 		TLSFiles:    cfg.Sink.TLS.files(),
+		Preset:      cfg.Sink.Preset,
 		Concurrency: cfg.Sink.Concurrency,
 		Timeout:     cfg.Sink.Timeout,
-		Rate:        float64(cfg.Sink.Rate),
+		Rate:        cfg.Sink.Rate,
 		MaxAttempts: cfg.Sink.MaxAttempts,
 		MaxElapsed:  cfg.Sink.MaxElapsed,
 		Rules:       each(cfg.Sink.Rules, sink.ParseRule),
 
+		MaxBodyBytes: cfg.Sink.MaxBodyBytes,
+
 		DeadLetterBudget: cfg.DeadLetter.Budget,
+	}
+}
+
+// suggestPreset says so if the webhook is at a host that there is a preset for, and none is set.
+func (c sinkConfig) suggestPreset(log *slog.Logger) {
+	u, err := url.Parse(string(c.URL))
+	if err != nil || c.Preset != "generic" {
+		return
+	}
+	if preset := sink.PresetOf(u.Hostname()); preset != c.Preset {
+		log.Warn("the webhook is at a host that there is a preset for: set sink.preset, or it is treated like any other", "preset", preset)
 	}
 }
 

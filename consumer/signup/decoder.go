@@ -188,7 +188,7 @@ func (s *Signup) validate(r *Record) *Poison {
 		s.values[eventID] = quote(s.EventID)
 	}
 	if s.values[timestamp] == nil {
-		s.values[timestamp] = r.timestamp()
+		s.values[timestamp] = Timestamp(r.Time)
 	}
 	return nil
 }

@@ -23,11 +23,11 @@ type Record struct {
 	Value     []byte
 }
 
-// timestamp returns the record's time in UTC as a JSON string of RFC 3339 with milliseconds, which is what Kafka
-// keeps. It is nil where RFC 3339 has no word for it: no timestamp, or a year that does not have four digits
-// (microseconds taken for milliseconds are a common way to get there).
-func (r *Record) timestamp() []byte {
-	t := r.Time.UTC()
+// Timestamp returns a record's time in UTC as a JSON string of RFC 3339 with milliseconds, which is what Kafka keeps. It
+// is nil where RFC 3339 has no word for it: no timestamp, or a year that does not have four digits (microseconds taken
+// for milliseconds are a common way to get there).
+func Timestamp(t time.Time) []byte {
+	t = t.UTC()
 	if t.IsZero() || t.UnixMilli() == -1 || t.Year() < 0 || t.Year() > 9999 {
 		return nil
 	}

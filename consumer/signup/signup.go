@@ -45,6 +45,15 @@ func (s *Signup) Field(column string) jsontext.Value {
 	return nil
 }
 
+// Columns returns the names that [Signup.Field] knows, in its order.
+func Columns() []string {
+	var names []string
+	for _, f := range newFields() {
+		names = append(names, f.column)
+	}
+	return names
+}
+
 // Unknown returns the members of the event that are no field, in the order in which they were published: the
 // unescaped name, and the JSON text of the value as published. They are read anew from the record's value on each
 // call, so that an event of many unknown members costs no memory while it waits.

@@ -81,6 +81,7 @@ type send struct {
 	ref, id  string
 	accepted *moment
 	misled   bool // it was accepted, and the sender was not told
+	refused  bool // the endpoint said that the row is bad
 }
 
 // commit is what a member asked the coordinator to commit of one partition, completions included.
@@ -168,6 +169,13 @@ func (o *oracle) misled(s *send) {
 	s.misled = true
 }
 
+// refuses notes that the sender was told that the row is bad.
+func (o *oracle) refuses(s *send) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	s.refused = true
+}
+
 // committed notes commits, in their order for each partition. They come now, unless they say when.
 func (o *oracle) committed(commits ...commit) {
 	o.mu.Lock()
@@ -243,6 +251,16 @@ type road struct {
 	sends    []*send // in the order in which they came
 	accepted *moment // the first acceptance
 	letter   *moment // the first dead letter
+}
+
+// refusals counts how often the row was said to be bad.
+func (r *road) refusals() (n int) {
+	for _, s := range r.sends {
+		if s.refused {
+			n++
+		}
+	}
+	return n
 }
 
 // judge compares what was seen with the guarantees.
@@ -322,10 +340,10 @@ func (o *oracle) nothingLost(j *judgement, r *road) {
 	removed := o.removedBy(r.spot, nil)
 	switch r.kind {
 	case good:
-		if r.letter != nil {
+		if r.letter != nil && r.refusals() < 2 {
 			j.say("%v: a good record has a dead letter", r.spot)
 		}
-		if r.accepted == nil && !removed {
+		if r.accepted == nil && r.letter == nil && !removed {
 			j.say("%v: lost", r.spot)
 		}
 	case refused, poison:
@@ -380,16 +398,7 @@ func (o *oracle) noCommitAhead(j *judgement, roads map[spot]*road) {
 
 // doneBefore tells whether the record came to its end before a moment.
 func (o *oracle) doneBefore(r *road, m moment) bool {
-	switch {
-	case r.kind == tombstone:
-		return true
-	case r.accepted != nil:
-		return r.accepted.before(m)
-	case r.letter != nil:
-		return r.letter.before(m)
-	default:
-		return false
-	}
+	return r.kind == tombstone || r.accepted != nil && r.accepted.before(m) || r.letter != nil && r.letter.before(m)
 }
 
 // orderPerKey is guarantee 3: a record is not sent before the one before it of the same key was accepted for the first

@@ -82,7 +82,7 @@ func playProcesses(t *testing.T, w *world, program string, apache *kafkatest.Apa
 	p.oracle.tell("calm")
 	p.wake(func(*sleeper) bool { return true })
 	p.repair()
-	if !p.allDone(t, 90*time.Second) {
+	if !p.allDone(t, 150*time.Second) {
 		p.oracle.stall()
 	}
 	for len(p.processes) > 0 {

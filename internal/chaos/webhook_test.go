@@ -57,6 +57,12 @@ func weathers(timeout time.Duration) []weather {
 		{name: "some hang after the work was done", share: 0.2, first: true, delay: wait(3*timeout, 4*timeout)},
 		{name: "rate limited", share: 1, answer: 429, header: retry},
 		{name: "some are rate limited", share: 0.2, answer: 429, header: map[string]string{"Retry-After": "1"}},
+		{name: "rate limited for some tokens", share: 0.3, header: map[string]string{"RateLimit": `"a";r=0;t=1`}},
+		{name: "refuses everything", share: 1, answer: 400},
+		{name: "refuses a part", share: 0.3, answer: 422},
+		{name: "a firewall", share: 0.2, answer: 403},
+		{name: "half of all fails", share: 0.5, answer: 502},
+		{name: "nearly all fails", share: 0.95, answer: 500},
 		{name: "unauthorised", share: 1, answer: 401},
 		{name: "deleted", share: 1, answer: 404},
 		{name: "redirects", share: 1, answer: 302, header: map[string]string{"Location": "/elsewhere"}},
@@ -129,6 +135,9 @@ func (h *webhook) ServeHTTP(res http.ResponseWriter, req *http.Request) {
 	}
 	for name, value := range w.header {
 		res.Header().Set(name, value)
+	}
+	if w.answer == http.StatusBadRequest || w.answer == http.StatusUnprocessableEntity {
+		h.oracle.refuses(s)
 	}
 	if w.answer != 0 {
 		res.WriteHeader(w.answer)

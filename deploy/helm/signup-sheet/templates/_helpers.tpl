@@ -51,7 +51,9 @@ Seconds between SIGTERM and SIGKILL: the drain, as the program computes it, and 
 {{- $config := .Values.config -}}
 {{- $drain := include "signup-sheet.seconds" (include "signup-sheet.setting" (dict "config" $config "name" "consumer.drain_timeout" "default" "0s")) | int -}}
 {{- if eq $drain 0 -}}
-  {{- $drain = include "signup-sheet.seconds" (include "signup-sheet.setting" (dict "config" $config "name" "sink.timeout" "default" "5s")) | int | add 2 -}}
+  {{- $presets := dict "zapier" "15s" "make" "30s" "n8n" "30s" "apps-script" "1m" "slack" "10s" "hubspot" "15s" -}}
+  {{- $timeout := get $presets (include "signup-sheet.setting" (dict "config" $config "name" "sink.preset" "default" "")) | default "5s" -}}
+  {{- $drain = include "signup-sheet.seconds" (include "signup-sheet.setting" (dict "config" $config "name" "sink.timeout" "default" $timeout)) | int | add 2 -}}
   {{- if ne (include "signup-sheet.setting" (dict "config" $config "name" "agify.enabled" "default" "true")) "false" -}}
     {{- $drain = include "signup-sheet.seconds" (include "signup-sheet.setting" (dict "config" $config "name" "agify.timeout" "default" "3s")) | int | add $drain -}}
   {{- end -}}

@@ -1,0 +1,106 @@
+package main
+
+import (
+	"bytes"
+	"crypto/tls"
+	"io"
+	"log/slog"
+	"net/http"
+	"net/http/httptest"
+	"strings"
+	"sync/atomic"
+	"testing"
+)
+
+// probedWith runs probe against a server that answers with handler, and returns the exit code and what it says.
+func probedWith(t *testing.T, start func(*httptest.Server), handler http.HandlerFunc, args ...string) (code int, out string) {
+	t.Helper()
+	var requests atomic.Int32
+	server := httptest.NewUnstartedServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		requests.Add(1)
+		handler(w, r)
+	}))
+	server.Config.ErrorLog = slog.NewLogLogger(slog.DiscardHandler, slog.LevelError)
+	start(server)
+	defer server.Close()
+	var stdout, stderr bytes.Buffer
+	code = run(t.Context(), append([]string{"probe", "--sink.url", server.URL + "/S3CR3T?key=S3CR3T"}, args...), nil, &stdout, &stderr)
+	if stderr.Len() > 0 {
+		t.Errorf("stderr: %s", stderr.String())
+	}
+	if strings.Contains(stdout.String(), "S3CR3T") {
+		t.Errorf("a secret is shown: %s", stdout.String())
+	}
+	if n := requests.Load(); n > 1 {
+		t.Errorf("%d requests", n)
+	}
+	return code, stdout.String()
+}
+
+// A probe that works, and the usual reasons why one does not, over the wire. All that endpoints answer is tried in package sink.
+func TestProbeExplainsTheAnswer(t *testing.T) {
+	says := func(status int, header, text string) http.HandlerFunc {
+		return func(w http.ResponseWriter, r *http.Request) {
+			body, _ := io.ReadAll(r.Body)
+			if !bytes.Contains(body, []byte(`"name":"signup-sheet test row"`)) {
+				t.Errorf("it sent %s", body)
+			}
+			if name, value, ok := strings.Cut(header, ": "); ok {
+				w.Header().Set(name, value)
+			}
+			w.WriteHeader(status)
+			_, _ = io.WriteString(w, text+" "+r.URL.Path)
+		}
+	}
+	for _, c := range []struct {
+		name    string
+		start   func(*httptest.Server)
+		handler http.HandlerFunc
+		args    []string
+		code    int
+		want    []string
+	}{
+		{"accepted", (*httptest.Server).Start, says(200, "X-Request-Id: r-17", "thanks"), nil, 0, []string{"✓ 200 OK after ", "request id r-17", "it says: thanks /[masked]", "run would count it as delivered", "look once whether the row is in the sheet"}},
+		{"expired token", (*httptest.Server).Start, says(401, `WWW-Authenticate: Bearer error="invalid_token"`, "expired"), nil, 1, []string{"✗ 401 Unauthorized after", "verdict endpoint, unauthorised", "The token has expired"}},
+		{"rate limited", (*httptest.Server).Start, says(429, "Retry-After: 8", "slow down"), nil, 1, []string{"✗ 429 Too Many Requests", "send nothing for 8s"}},
+		{"refused", (*httptest.Server).Start, says(422, "", "no such column"), nil, 1, []string{"verdict refused: ", "dead-letter it, if", "it says: no such column"}},
+		{"self-signed", (*httptest.Server).StartTLS, says(200, "", ""), nil, 1, []string{"✗ tls: the certificate is signed by an unknown authority", "self-signed"}},
+		{"redirect", (*httptest.Server).Start, says(302, "Location: https://accounts.google.com/S3CR3T", ""), nil, 1, []string{"✗ 302 Found, to https://accounts.google.com after", "Google asks for a login"}},
+		{"hang", (*httptest.Server).Start, func(_ http.ResponseWriter, r *http.Request) {
+			_, _ = io.Copy(io.Discard, r.Body) // only then the server sees that nobody waits
+			<-r.Context().Done()
+		}, []string{"--sink.timeout", "100ms"}, 1, []string{"✗ no answer in time after", "within sink.timeout"}},
+		{"TLS 1.3 only, and plain HTTP", func(s *httptest.Server) {
+			s.TLS = &tls.Config{MinVersion: tls.VersionTLS13}
+			s.StartTLS()
+			s.URL = strings.Replace(s.URL, "https:", "http:", 1)
+		}, says(200, "", ""), nil, 1, []string{"✗ 400 Bad Request", "begin sink.url with https://"}},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			code, out := probedWith(t, c.start, c.handler, c.args...)
+			all := strings.Join(strings.Fields(out), " ")
+			if code != c.code {
+				t.Errorf("exit code %d, want %d", code, c.code)
+			}
+			for _, want := range append(c.want, "POST http", "/[secret]", `"event_id":"signup-sheet-probe-`) {
+				if !strings.Contains(all, want) {
+					t.Errorf("want %q", want)
+				}
+			}
+			if t.Failed() {
+				t.Log(out)
+			}
+		})
+	}
+}
+
+// Whoever answers cannot control the terminal of the one who probes.
+func TestProbeEscapesWhatItIsTold(t *testing.T) {
+	_, out := probedWith(t, (*httptest.Server).Start, func(w http.ResponseWriter, _ *http.Request) {
+		w.WriteHeader(http.StatusTeapot)
+		_, _ = io.WriteString(w, "\x1b[2J\u009b2J"+strings.Repeat("x", 2000))
+	})
+	if strings.ContainsAny(out, "\x1b\u009b") || strings.Contains(out, strings.Repeat("x", 500)) || !strings.Contains(out, "verdict     endpoint, rejected: ") {
+		t.Errorf("%q", out)
+	}
+}
