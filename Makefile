@@ -137,7 +137,7 @@ vuln: $(TOOLS) ## Known vulnerabilities that the program can reach; GOVULNDB=URL
 .PHONY: check-binary
 check-binary: ## Nothing that is for tests is in the program
 	@deps=$$(go list -deps ./cmd/signup-sheet); \
-	found=$$(grep -E '^(testing|net/http/httptest|go.uber.org/goleak|github.com/chromedp|signup-sheet/internal|signup-sheet/cmd/demo|github.com/twmb/franz-go)(/|$$)' <<< "$$deps" \
+	found=$$(grep -E '^(testing|net/http/httptest|go.uber.org/goleak|github.com/chromedp|github.com/standard-webhooks|signup-sheet/internal|signup-sheet/cmd/demo|github.com/twmb/franz-go)(/|$$)' <<< "$$deps" \
 		| grep -vE '^github.com/twmb/franz-go/pkg/kmsg(/|$$)' || true); \
 	if [ -n "$$found" ]; then echo "cmd/signup-sheet depends on what is for tests:"; echo "$$found"; exit 1; fi; \
 	echo "cmd/signup-sheet: no test dependencies"

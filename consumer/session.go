@@ -225,7 +225,11 @@ func (c *Consumer) age(ctx context.Context, s *signup.Signup) []byte {
 
 // rowOf maps a record, its signup and an age, which may be nil, to the columns.
 func (c *Consumer) rowOf(e *entry, s *signup.Signup, age []byte) sink.Row {
-	return c.columns.row(e.window.partition, &e.record, s, age)
+	row := c.columns.row(e.window.partition, &e.record, s, age)
+	if parent := e.header("traceparent"); parent != nil {
+		row.TraceParent, row.TraceState = string(parent), string(e.header("tracestate"))
+	}
+	return row
 }
 
 // poison is the dead letter of a record that cannot be decoded or validated.

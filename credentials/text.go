@@ -1,5 +1,6 @@
 // Package credentials reads secrets and certificates from files at the moment they are used, so that a rotation needs
-// neither a watcher nor a restart. It does not know what they are for. Its errors name files, never what is in them.
+// neither a watcher nor a restart, and asks for tokens with them. It does not know what they are for. Its errors name
+// files, never what is in them.
 package credentials
 
 import (
@@ -32,6 +33,28 @@ func (t Text) Read() (string, error) {
 		return "", fmt.Errorf("%s holds more than one line of text", shown(string(t)))
 	}
 	return line, nil
+}
+
+// Lines returns the lines that are in the file now, each without the blanks around it, and without those that are empty.
+// No line at all is an error.
+func (t Text) Lines() ([]string, error) {
+	content, err := read(string(t))
+	if err != nil {
+		return nil, err
+	}
+	var lines []string
+	for line := range strings.Lines(string(content)) {
+		if line = strings.TrimSpace(line); line != "" {
+			lines = append(lines, line)
+		}
+	}
+	switch {
+	case len(lines) == 0:
+		return nil, fmt.Errorf("%s is empty", shown(string(t)))
+	case strings.ContainsRune(string(content), 0):
+		return nil, fmt.Errorf("%s does not hold text", shown(string(t)))
+	}
+	return lines, nil
 }
 
 // read returns what is in a small file.

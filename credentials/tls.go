@@ -48,7 +48,7 @@ func (t *TLS) Config(ctx context.Context) (*tls.Config, error) {
 	for try := 1; ; try++ {
 		var pool *x509.CertPool
 		var pair *tls.Certificate
-		if pool, pair, err = t.files.load(); err == nil {
+		if pool, pair, err = t.files.Load(); err == nil {
 			t.keep(pool, pair)
 			return config(pool, pair), nil
 		}
@@ -69,13 +69,21 @@ func (t *TLS) Config(ctx context.Context) (*tls.Config, error) {
 }
 
 func config(pool *x509.CertPool, pair *tls.Certificate) *tls.Config {
-	c := &tls.Config{MinVersion: tls.VersionTLS12, RootCAs: pool}
+	c := &tls.Config{MinVersion: tls.VersionTLS12}
+	Apply(c, pool, pair)
+	return c
+}
+
+// Apply makes a client trust the authorities of pool and show the certificate of pair. Either may be nil.
+func Apply(c *tls.Config, pool *x509.CertPool, pair *tls.Certificate) {
+	if pool != nil {
+		c.RootCAs = pool
+	}
 	if pair != nil {
 		// Not Certificates: of those, one that the server seems not to ask for is left out without a word, and the server
 		// then misses what it would have taken.
 		c.GetClientCertificate = func(*tls.CertificateRequestInfo) (*tls.Certificate, error) { return pair, nil }
 	}
-	return c
 }
 
 func (t *TLS) keep(pool *x509.CertPool, pair *tls.Certificate) {
@@ -98,7 +106,8 @@ func (t *TLS) kept(because error) (*x509.CertPool, *tls.Certificate, bool) {
 	return t.pool, t.pair, true
 }
 
-func (f Files) load() (pool *x509.CertPool, pair *tls.Certificate, err error) {
+// Load reads the files as they are now. What has no file is nil.
+func (f Files) Load() (pool *x509.CertPool, pair *tls.Certificate, err error) {
 	if f.Authorities != "" {
 		if pool, err = Authorities(f.Authorities); err != nil {
 			return nil, nil, err

@@ -56,6 +56,7 @@ func hints() []hint {
 		{reason: reasonNetwork, advice: "Check host and port in sink.url, that something listens there, and that a firewall lets this connection pass."},
 		{reason: reasonTLS, advice: "Check the endpoint's certificate, and that the scheme in sink.url is what the port speaks."},
 		{reason: reasonDNS, advice: "There is no such host, as far as the name server here knows: correct the host in sink.url, or the name server."},
+		{reason: reasonToken, advice: "No row was sent: the authorization server gives no access token. Check sink.auth.token_url, sink.auth.client_id, the client's secret and the scopes."},
 		{reason: reasonProxy, advice: "The proxy between does not let the request through: check HTTPS_PROXY, HTTP_PROXY and NO_PROXY, and what the proxy allows."},
 
 		{reason: reasonNetwork, words: "refused", advice: "Nothing listens at this host and port: correct them in sink.url, or start the endpoint."},
@@ -171,6 +172,8 @@ func consequence(a answer) string {
 		return "count it as delivered"
 	case a.verdict == refused:
 		return "dead-letter it, if the endpoint takes other rows meanwhile; as long as it refuses every row, all wait and none is dead-lettered (hold: " + a.reason + ")"
+	case a.unsent:
+		return "send nothing until there is a token: all rows wait with an error in the log (hold: " + a.reason + "), and nothing is dead-lettered for that"
 	case a.wait > 0:
 		return "send nothing for " + a.wait.Round(time.Second).String() + ", as the endpoint asks, then try again (hold: " + a.reason + "); nothing is dead-lettered"
 	case a.verdict == transient:

@@ -139,7 +139,7 @@ func TestEveryMisconfigurationIsExplained(t *testing.T) {
 				_, _ = io.WriteString(w, m.body)
 			})
 			s := e.sink(t, func(c *Config) {
-				c.URL, c.Preset = m.url, m.preset
+				c.URL, c.Preset, c.AllowHTTP = m.url, m.preset, true
 				c.DialContext = func(ctx context.Context, _, _ string) (net.Conn, error) {
 					if m.dial != nil {
 						return nil, m.dial
@@ -228,12 +228,12 @@ func TestTrialShowsNoSecretOfTheEndpoint(t *testing.T) {
 func TestThereIsAdviceForEveryAnswer(t *testing.T) {
 	s := new(endpoint).sink(t)
 	for status := 100; status <= 599; status++ {
-		if adviceOn(event{target: s.request.URL, of: generic, status: status, class: s.table.ofStatus(status)}) == "" {
+		if adviceOn(event{target: s.webhook.Load().access.target, of: generic, status: status, class: s.table.ofStatus(status)}) == "" {
 			t.Errorf("no advice on %d", status)
 		}
 	}
 	for _, reason := range holdReasons() {
-		if adviceOn(event{target: s.request.URL, of: generic, class: class{atFault, reason}}) == "" {
+		if adviceOn(event{target: s.webhook.Load().access.target, of: generic, class: class{atFault, reason}}) == "" {
 			t.Errorf("no advice on %s", reason)
 		}
 	}

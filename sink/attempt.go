@@ -28,8 +28,13 @@ type answer struct {
 	body   []byte        // of a failure, at most maxResponse
 	err    error         // why there is no status
 
+	webhook *webhook // that was asked
+	token   string   // with this access token, if there is such a thing
+
 	// withheld: no request was sent, since the permit or the context ended before.
 	withheld bool
+	// unsent: there was nothing to send a request with, for any row.
+	unsent bool
 	// lost: a kept-alive connection turned out to be dead, or an HTTP/2 endpoint
 	// that goes away did not process the request. It says nothing about the endpoint.
 	lost bool
@@ -60,12 +65,25 @@ func (s *Sink) look(ctx context.Context, row Row, kept bool) answer {
 	if !s.mayStart(ctx) {
 		return answer{withheld: true}
 	}
-	e := s.envelope(ctx, row)
-	t := &e.track
 	started := time.Now()
+	to := s.current(ctx, started)
+	var token string
+	if s.tokens != nil {
+		var err error
+		if token, err = s.tokens.get(ctx); err != nil {
+			if ctx.Err() != nil {
+				return answer{withheld: true}
+			}
+			return answer{began: started, at: time.Now(), err: err, class: classOfError(err), unsent: true}
+		}
+		started = time.Now() // it may have taken its time
+	}
+	e := s.envelope(ctx, row, to, token, started)
+	t := &e.track
 	s.lastAttempt.Store(started.UnixNano())
-	res, err := s.transport.RoundTrip(e.request)
-	a := answer{began: started}
+	defer s.release(to)
+	res, err := to.transport.RoundTrip(e.request)
+	a := answer{began: started, webhook: to, token: token}
 	var further *url.URL
 	if err != nil {
 		a.err = err

@@ -126,6 +126,11 @@ func (s *Sink) Deliver(ctx context.Context, row Row) error {
 		if a.verdict == accepted {
 			return nil
 		}
+		if a.unsent {
+			// The gate is closed for all rows, and none of them failed.
+			s.failures.note(ctx, s.log, a, true)
+			continue
+		}
 		s.failures.note(ctx, s.log, a, c.kind == closed)
 		s.log.LogAttrs(ctx, slog.LevelDebug, "attempt failed",
 			slog.String("event_id", row.HeaderID), slog.Int("attempt", d.attempts),
@@ -170,7 +175,7 @@ func (s *Sink) tooLarge(row Row) *GivenUp {
 
 // giveUp says why row is given up, after a.
 func (s *Sink) giveUp(row Row, d *delivery, a answer) *GivenUp {
-	private := slices.Concat(valuesOf(row.Body), s.secrets)
+	private := slices.Concat(valuesOf(row.Body), s.secrets())
 	e := &GivenUp{
 		Class: ClassExhausted, Reason: a.reason, Status: a.status,
 		Response: excerpt(a.body, private), Attempts: d.attempts, FirstFailure: d.failed.at,
@@ -182,24 +187,43 @@ func (s *Sink) giveUp(row Row, d *delivery, a answer) *GivenUp {
 	return e
 }
 
-// send makes one attempt, and one more if the first was lost with its connection. It
-// returns how many requests were sent.
-func (s *Sink) send(ctx context.Context, row Row) (answer, int) {
-	a := s.attempt(ctx, row)
-	if a.withheld {
-		return a, 0
+// send makes one attempt, and at once another if the first was lost with its connection
+// or was made with what is known to be old: each once. It returns how many requests were
+// sent.
+func (s *Sink) send(ctx context.Context, row Row) (a answer, sent int) {
+	var reconnected, renewed bool
+	for {
+		a = s.attempt(ctx, row)
+		if a.withheld || a.unsent {
+			return a, sent
+		}
+		sent++
+		switch {
+		case a.lost && !reconnected:
+			// An endpoint that restarted has closed all other idle connections as well.
+			a.webhook.transport.CloseIdleConnections()
+			reconnected = true
+		case a.verdict == atFault && a.wait == 0 && !renewed && s.outdated(ctx, a):
+			renewed = true
+			s.metrics.renewals.Inc()
+		default:
+			if reconnected {
+				s.metrics.repeats.Inc()
+			}
+			return a, sent
+		}
 	}
-	if !a.lost {
-		return a, 1
+}
+
+// outdated reports whether the endpoint may not have taken a for the sole reason that
+// something newer is known by now.
+func (s *Sink) outdated(ctx context.Context, a answer) bool {
+	changed := s.reconsider(ctx, a.at, a.webhook)
+	if s.tokens != nil && a.status == http.StatusUnauthorized {
+		token, err := s.tokens.replace(ctx, a.token)
+		return err == nil && token != a.token
 	}
-	// An endpoint that restarted has closed all other idle connections as well.
-	s.transport.CloseIdleConnections()
-	again := s.attempt(ctx, row)
-	if again.withheld {
-		return again, 1
-	}
-	s.metrics.repeats.Inc()
-	return again, 2 // which counts, even if its connection is lost as well
+	return changed
 }
 
 // backOff waits before the next attempt of a row, while others go on.

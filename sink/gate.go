@@ -161,8 +161,10 @@ func (g *gate) judge(p pass, d *delivery, a answer) change {
 		return change{}
 	}
 	e := &g.evidence
-	e.all.answers++
-	d.answers++
+	if !a.unsent {
+		e.all.answers++
+		d.answers++
+	}
 	if a.verdict == accepted {
 		e.all.accepted++
 		e.accepted = a.at
@@ -180,7 +182,7 @@ func (g *gate) judge(p pass, d *delivery, a answer) change {
 		}
 	case a.verdict == accepted && a.wait > 0: // the last one for now
 		return g.shut(reasonRateLimited, a)
-	case a.wait > 0 || a.reason == reasonRateLimited:
+	case a.wait > 0 || a.reason == reasonRateLimited || a.unsent:
 		return g.shut(a.reason, a)
 	case p.epoch != g.epoch:
 	case a.verdict == accepted:

@@ -40,12 +40,12 @@ func (s *Sink) hop(a *answer, target *url.URL, kept bool) {
 		Proto: "HTTP/1.1", ProtoMajor: 1, ProtoMinor: 1,
 		Header: http.Header{"User-Agent": {s.cfg.UserAgent}},
 	}).WithContext(ctx)
-	res, err := s.transport.RoundTrip(req)
+	res, err := a.webhook.transport.RoundTrip(req)
 	if err != nil {
-		*a = answer{began: a.began, err: err, class: class{transient, classOfError(err).reason}}
+		*a = answer{began: a.began, webhook: a.webhook, token: a.token, err: err, class: class{transient, classOfError(err).reason}}
 		return
 	}
-	*a = answer{began: a.began}
+	*a = answer{began: a.began, webhook: a.webhook, token: a.token}
 	s.read(a, res, kept)
 	if a.status/100 != 2 {
 		a.verdict = transient

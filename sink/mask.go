@@ -33,13 +33,13 @@ func secretsOf(target *url.URL) []string {
 	secrets = append(secrets, target.RawQuery)
 	if target.User != nil {
 		password, _ := target.User.Password()
-		secrets = append(secrets, target.User.Username(), password, credentials(target.User))
+		secrets = append(secrets, target.User.Username(), password, basic(target.User))
 	}
 	return slices.DeleteFunc(secrets, func(s string) bool { return strings.Trim(s, "/") == "" })
 }
 
-// credentials returns what basic authentication sends.
-func credentials(user *url.Userinfo) string {
+// basic returns what basic authentication sends (RFC 7617).
+func basic(user *url.Userinfo) string {
 	password, _ := user.Password()
 	return base64.StdEncoding.EncodeToString([]byte(user.Username() + ":" + password))
 }

@@ -1,6 +1,7 @@
 package sink
 
 import (
+	"sync/atomic"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -19,10 +20,13 @@ type metrics struct {
 	duration prometheus.Histogram
 	retries  prometheus.Counter
 	repeats  prometheus.Counter
+	renewals prometheus.Counter
+	changes  prometheus.Counter
+	tokens   map[bool]prometheus.Counter // by whether one was given
 	holds    *prometheus.CounterVec
 }
 
-func newMetrics(reg prometheus.Registerer, g *gate) *metrics {
+func newMetrics(reg prometheus.Registerer, g *gate, unreadable *atomic.Int64) *metrics {
 	with := promauto.With(reg)
 	m := &metrics{
 		attempts: map[string]prometheus.Counter{},
@@ -41,6 +45,15 @@ func newMetrics(reg prometheus.Registerer, g *gate) *metrics {
 			Name: "signup_sheet_connection_repeats_total",
 			Help: "Attempts made again at once, since a kept-alive connection had died unnoticed.",
 		}),
+		renewals: with.NewCounter(prometheus.CounterOpts{
+			Name: "signup_sheet_credential_repeats_total",
+			Help: "Attempts made again at once, with a newer URL or newer credentials than those that the endpoint did not take.",
+		}),
+		changes: with.NewCounter(prometheus.CounterOpts{
+			Name: "signup_sheet_credential_changes_total",
+			Help: "Times that files with the URL or with credentials had other content.",
+		}),
+		tokens: map[bool]prometheus.Counter{},
 		holds: with.NewCounterVec(prometheus.CounterOpts{
 			Name: "signup_sheet_holds_total",
 			Help: "Holds of all deliveries by the reason for which they began.",
@@ -54,6 +67,15 @@ func newMetrics(reg prometheus.Registerer, g *gate) *metrics {
 		Name: "signup_sheet_dead_letters_withheld",
 		Help: "Rows that would be dead letters, were there not more than dead_letter.budget among the latest 100 rows.",
 	}, func() float64 { return float64(g.overBudget()) })
+	with.NewGaugeFunc(prometheus.GaugeOpts{
+		Name: "signup_sheet_credential_files_unreadable",
+		Help: "Settings whose files cannot be used now: what was read from them before is used on.",
+	}, func() float64 { return float64(unreadable.Load()) })
+	tokens := with.NewCounterVec(prometheus.CounterOpts{
+		Name: "signup_sheet_token_requests_total",
+		Help: "Access tokens asked for (OAuth client credentials) by result.",
+	}, []string{"result"})
+	m.tokens[true], m.tokens[false] = tokens.WithLabelValues("given"), tokens.WithLabelValues("failed")
 	for _, reason := range holdReasons() {
 		m.holds.WithLabelValues(reason)
 		with.NewGaugeFunc(prometheus.GaugeOpts{

@@ -83,33 +83,152 @@ func TestNothingPrivateAppearsAnywhere(t *testing.T) {
 			if err == nil {
 				t.Fatalf("%s: accepted", name)
 			}
-			told := []string{err.Error(), s.logs.String()}
-			if r, ok := errors.AsType[*GivenUp](err); ok {
-				told = append(told, r.Response, strings.Join(r.RequestIDs, " "))
-				if !strings.Contains(r.Response, "error") {
-					t.Errorf("%s: nothing is left of the answer: %q", name, r.Response)
-				}
-			} else if !strings.Contains(s.logs.String(), "remedy=") {
-				t.Errorf("%s: no log line says what to do", name)
-			}
-			if h, held := s.Hold(); held {
-				told = append(told, fmt.Sprintf("%+v", h))
-			}
-			f, failed := s.LastFailure()
-			if !failed {
-				t.Errorf("%s: no failure is known", name)
-			}
-			told = append(told, fmt.Sprintf("%+v", f))
-			families, _ := s.registry.Gather()
-			for _, family := range families {
-				told = append(told, family.String())
-			}
-			all := strings.ToLower(strings.Join(told, "\n"))
-			for _, p := range private {
-				if at := strings.Index(all, strings.ToLower(p)); at >= 0 {
-					t.Errorf("%s: %s appears: …%s…", name, p, all[max(0, at-60):min(len(all), at+60)])
-				}
-			}
+			expectPrivate(t, name, s, err, private)
 		})
+	}
+}
+
+// expectPrivate searches all that a sink has told, after a delivery that ended with err.
+func expectPrivate(t *testing.T, name string, s *probed, err error, private []string) {
+	t.Helper()
+	told := []string{err.Error(), s.logs.String()}
+	if r, ok := errors.AsType[*GivenUp](err); ok {
+		told = append(told, r.Response, strings.Join(r.RequestIDs, " "))
+		if !strings.Contains(r.Response, "error") {
+			t.Errorf("%s: nothing is left of the answer: %q", name, r.Response)
+		}
+	} else if !strings.Contains(s.logs.String(), "remedy=") {
+		t.Errorf("%s: no log line says what to do", name)
+	}
+	if h, held := s.Hold(); held {
+		told = append(told, fmt.Sprintf("%+v", h))
+	}
+	f, failed := s.LastFailure()
+	if !failed {
+		t.Errorf("%s: no failure is known", name)
+	}
+	told = append(told, fmt.Sprintf("%+v", f))
+	families, _ := s.registry.Gather()
+	for _, family := range families {
+		told = append(told, family.String())
+	}
+	all := strings.ToLower(strings.Join(told, "\n"))
+	for _, p := range private {
+		if at := strings.Index(all, strings.ToLower(p)); at >= 0 {
+			t.Errorf("%s: %s appears: …%s…", name, p, all[max(0, at-60):min(len(all), at+60)])
+		}
+	}
+}
+
+// The same for every mechanism: with all that is sent in what the endpoint, and the authorization server, say.
+func TestNoCredentialAppearsAnywhere(t *testing.T) {
+	const body = `{"event_id":"e1","email":"zofia@example.org"}`
+	type mechanism struct {
+		auth    func(*testing.T, *shelf) Auth
+		files   [2]map[string]string // before and after a rotation
+		private []string
+	}
+	signing := [2]string{signingSecret(40, 32), signingSecret(80, 32)}
+	mechanisms := map[string]mechanism{
+		"bearer": {
+			func(_ *testing.T, s *shelf) Auth { return Auth{Mechanism: AuthBearer, TokenFile: s.text("f")} },
+			[2]map[string]string{{"f": "t0ken.aaa|x"}, {"f": "t1ken.bbb|y"}},
+			[]string{"t0ken", "t1ken", "aaa", "bbb"},
+		},
+		"api-key": {
+			func(_ *testing.T, s *shelf) Auth {
+				return Auth{Mechanism: AuthAPIKey, Header: "X-Request-Id", TokenFile: s.text("f")} // which we look for in answers
+			},
+			[2]map[string]string{{"f": "k0y-aaa"}, {"f": "k1y-bbb"}},
+			[]string{"k0y", "k1y", "aaa", "bbb"},
+		},
+		"basic": {
+			func(_ *testing.T, s *shelf) Auth {
+				return Auth{Mechanism: AuthBasic, Username: "us3r", PasswordFile: s.text("f")}
+			},
+			[2]map[string]string{{"f": "p0ss"}, {"f": "p1ss"}},
+			[]string{"us3r", "p0ss", "p1ss", "dXMzcjpwMHNz", "dXMzcjpwMXNz"},
+		},
+		"oauth2": {
+			func(_ *testing.T, s *shelf) Auth {
+				return Auth{Mechanism: AuthOAuth2, TokenURL: "http://127.0.0.1:81/token", ClientID: "signup", ClientSecretFile: s.text("f")}
+			},
+			[2]map[string]string{{"f": "c0secret"}, {"f": "c1secret"}},
+			[]string{"c0secret", "c1secret"},
+		},
+		"hmac": {
+			func(_ *testing.T, s *shelf) Auth { return Auth{Mechanism: AuthHMAC, SecretsFile: s.text("f")} },
+			[2]map[string]string{{"f": signing[0]}, {"f": signing[1]}},
+			[]string{signing[0][len(secretPrefix):], signing[1][len(secretPrefix):]},
+		},
+		"a URL in a file": {
+			func(*testing.T, *shelf) Auth { return Auth{} },
+			[2]map[string]string{{"url": "http://127.0.0.1/h00ks/p0th?k=q0ery"}, {"url": "http://127.0.0.1/h11ks/p1th?k=q1ery"}},
+			[]string{"h00ks", "p0th", "q0ery", "h11ks", "p1th", "q1ery"},
+		},
+	}
+	answers := []string{"302", "400", "401", "403", "404", "407", "410", "422", "429", "500", "503", "hang", "garbage", "hang-up", "no token", "tokens that are echoed"}
+	for name, m := range mechanisms {
+		for _, says := range answers {
+			synctest.Test(t, func(t *testing.T) {
+				files := &shelf{dir: t.TempDir()}
+				files.put(t, m.files[0])
+				secrets := fmt.Sprint(m.files[0]) // and what the request comes with
+				e := newEndpoint(t, func(_ int, w http.ResponseWriter, r *http.Request) {
+					echo := fmt.Sprint(r.URL, r.Header, body, secrets)
+					switch says {
+					case "hang":
+						<-r.Context().Done()
+					case "garbage", "hang-up":
+						conn, _, _ := w.(http.Hijacker).Hijack()
+						if says == "garbage" {
+							_, _ = io.WriteString(conn, echo+"\r\n")
+						}
+						conn.Close()
+					default:
+						status := http.StatusBadRequest
+						_, _ = fmt.Sscan(says, &status)
+						for _, field := range []string{"Location", "X-Request-Id", "Www-Authenticate", "Retry-After"} {
+							w.Header().Set(field, r.Header.Get("X-Request-Id")+r.Header.Get("Authorization")+r.URL.Path)
+						}
+						w.WriteHeader(status)
+						_, _ = io.WriteString(w, `{"error":"`+strings.ReplaceAll(echo, `"`, `\"`)+`"}`)
+					}
+				})
+				serveHTTP(t, e, "127.0.0.1:81", func(w http.ResponseWriter, r *http.Request) {
+					w.Header().Set("Content-Type", "application/json")
+					_, secret, _ := r.BasicAuth()
+					if says == "no token" {
+						w.WriteHeader(http.StatusUnauthorized)
+						_, _ = io.WriteString(w, `{"error":"`+secret+`","error_description":"`+secret+`","error_uri":"http://x/`+secret+`"}`)
+						return
+					}
+					_, _ = io.WriteString(w, `{"access_token":"a-`+secret+`","token_type":"bearer","expires_in":60}`)
+				})
+				s := e.sink(t, func(c *Config) {
+					c.Auth = m.auth(t, files)
+					if m.files[0]["url"] != "" {
+						c.URL, c.URLFile = "", files.text("url")
+					}
+				})
+				ctx, cancel := context.WithTimeout(t.Context(), 4*time.Minute)
+				defer cancel()
+				go func() {
+					pause(20 * time.Second)
+					files.put(t, m.files[1])
+					pause(20 * time.Second)
+					files.put(t, map[string]string{"f": m.files[1]["f"] + "\n" + m.files[1]["f"] + "\x00", "url": m.files[1]["url"] + "\x00\n" + m.files[1]["url"]})
+				}()
+				err := s.Deliver(ctx, Row{EventID: "e1", HeaderID: "e1", Body: []byte(body)})
+				if err == nil {
+					t.Fatalf("%s, %s: accepted", name, says)
+				}
+				pause(time.Minute)
+				if says != "no token" && s.metric(t, "signup_sheet_attempts_total") < 2 {
+					t.Errorf("%s, %s: few attempts", name, says)
+				}
+				expectPrivate(t, name+", "+says, s, err, append([]string{"zofia"}, m.private...))
+			})
+		}
 	}
 }

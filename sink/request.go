@@ -5,6 +5,7 @@ import (
 	"context"
 	"slices"
 	"strings"
+	"time"
 )
 
 // secretText stands for what would let others use the endpoint.
@@ -27,7 +28,7 @@ func (s *Sink) Request(ctx context.Context, row Row) (Request, error) {
 	if tooLarge := s.tooLarge(row); tooLarge != nil {
 		return Request{}, tooLarge
 	}
-	e := s.envelope(ctx, row)
+	e := s.envelope(ctx, row, s.webhook.Load(), "", time.Now())
 	defer s.done(e, false)
 	// Without the trace, by which an attempt would take it for sent.
 	outgoing := e.request.WithContext(ctx)

@@ -82,7 +82,7 @@ func TestRequestHidesFieldsThatItDoesNotKnow(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		e := newEndpoint(t, always(200))
 		s := e.sink(t, func(c *Config) { c.URL = "http://127.0.0.1/" })
-		s.header.Set("X-Any-Key", "S3CR3T")
+		s.webhook.Load().header.Set("X-Any-Key", "S3CR3T")
 		r, err := s.Request(t.Context(), row("1"))
 		if err != nil || r.URL != "http://127.0.0.1/" {
 			t.Fatalf("%s, %v", r.URL, err)

@@ -14,11 +14,14 @@ type Row struct {
 	// EventID identifies the event. It may hold any text, and so is never logged.
 	EventID string
 	// HeaderID identifies the event in the Idempotency-Key header and in logs. It is at
-	// most 255 printable ASCII characters.
+	// most 255 printable ASCII characters, none of them a dot or a blank.
 	HeaderID string
 	// Body is the JSON object that is sent, byte for byte. It must not change
 	// while the row is being delivered.
 	Body []byte
+	// TraceParent and TraceState are sent as they are, if they are what W3C Trace Context
+	// says; else the request has none.
+	TraceParent, TraceState string
 }
 
 // DefaultColumns returns the columns of a row, as [ParseColumns] takes them, in the order

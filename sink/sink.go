@@ -10,15 +10,14 @@ import (
 	"fmt"
 	"log/slog"
 	"net"
-	"net/http"
-	"net/url"
-	"strconv"
 	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
+
+	"signup-sheet/credentials"
 )
 
 // maxURL keeps a request's head below headBuffer, whatever is in the URL.
@@ -43,6 +42,18 @@ type Config struct {
 	// information are taken for secrets. User information is sent as basic
 	// authentication.
 	URL string
+	// URLFile, if not empty, is a file that holds the URL, and counts before it. The file
+	// may change at any time, as all others: what is in them is used for new attempts a
+	// few seconds later. A file that cannot be used then is warned of, and what was read
+	// before is used on.
+	URLFile credentials.Text
+	// AllowHTTP: a URL may be http, though its host is not this machine.
+	AllowHTTP bool
+	// Auth says how the endpoint knows who calls.
+	Auth Auth
+	// TLSFiles are the authorities that the endpoint's certificate may be signed by, and
+	// our own certificate.
+	TLSFiles credentials.Files
 	// Preset is the name of a Preset, by which the shape of requests and the meaning of
 	// answers go; empty for the generic one. Its defaults are the caller's to apply.
 	Preset string
@@ -74,27 +85,31 @@ type Config struct {
 	Waiting func(delta int)
 	// DialContext opens connections; nil is TCP.
 	DialContext func(ctx context.Context, network, addr string) (net.Conn, error)
-	// TLS may be nil. It is cloned, and raised to TLS 1.2 at least.
+	// TLS may be nil. It is cloned, and raised to TLS 1.2 at least; TLSFiles count before it.
 	TLS *tls.Config
 }
 
 // Sink delivers to one endpoint. It is safe for concurrent use.
 type Sink struct {
-	cfg       Config
-	log       *slog.Logger
-	metrics   *metrics
-	transport *http.Transport
-	request   *http.Request // the template of all requests: without header, body and context
-	header    http.Header   // the fields that all requests share
-	secrets   []string      // the parts of the URL that must not appear anywhere
-	preset    Preset
-	table     *table
-	gate      *gate
-	failures  failures
-	holds     holdLog
-	budget    budgetLog
+	cfg      Config
+	log      *slog.Logger
+	metrics  *metrics
+	preset   Preset
+	table    *table
+	gate     *gate
+	failures failures
+	holds    holdLog
+	budget   budgetLog
 
-	envelopes   sync.Pool    // of *envelope
+	webhook    atomic.Pointer[webhook]
+	due        atomic.Int64 // Unix nanoseconds: when to renew it
+	unreadable atomic.Int64 // sources that cannot be read
+	renewing   sync.Mutex
+	sources    []source  // with renewing
+	readAt     time.Time // with renewing: when they were
+	retired    retired
+	tokens     *accessTokens // nil unless by OAuth
+
 	conns       sync.Map     // see track
 	lastAttempt atomic.Int64 // Unix nanoseconds
 }
@@ -102,7 +117,7 @@ type Sink struct {
 // Hold says why and for how long no row is attempted.
 type Hold struct {
 	// Reason is one of refused, unauthorised, not_found, redirected, rejected,
-	// rate_limited, failing, unconfirmed, timeout, network, tls, dns and proxy.
+	// rate_limited, failing, unconfirmed, timeout, network, tls, dns, proxy and token.
 	Reason string
 	// Since is when the hold began.
 	Since time.Time
@@ -114,9 +129,22 @@ type Hold struct {
 // New returns a sink for the endpoint of cfg. Errors name the setting and never contain
 // the URL. Metrics are registered at reg, which may be nil.
 func New(cfg Config, reg prometheus.Registerer, log *slog.Logger) (*Sink, error) {
-	target, err := parseURL(cfg.URL)
-	preset, known := PresetNamed(cfg.Preset)
-	if !known {
+	var known access
+	var err error
+	sources := sourcesOf(cfg)
+	if cfg.URLFile == "" {
+		if wrong := known.locate(cfg.URL, cfg); wrong != nil {
+			err = fmt.Errorf("sink.url: %w", wrong)
+		}
+	}
+	for _, s := range sources {
+		if wrong := s.read(&known); wrong != nil {
+			err = errors.Join(err, &SettingError{s.setting, wrong})
+		}
+	}
+	err = errors.Join(err, cfg.Auth.check(cfg.AllowHTTP))
+	preset, isPreset := PresetNamed(cfg.Preset)
+	if !isPreset {
 		err = errors.Join(err, fmt.Errorf("sink.preset: there is no %q: want one of %s", cfg.Preset, strings.Join(PresetNames(), ", ")))
 	}
 	if cfg.Concurrency < 1 {
@@ -131,88 +159,26 @@ func New(cfg Config, reg prometheus.Registerer, log *slog.Logger) (*Sink, error)
 	if err != nil {
 		return nil, err
 	}
-	secrets := secretsOf(target)
-	header := http.Header{
-		"Content-Type": {"application/json"},
-		"User-Agent":   {cfg.UserAgent},
-	}
-	if user := target.User; user != nil {
-		header["Authorization"] = []string{"Basic " + credentials(user)}
-		target.User = nil
-	}
 	s := &Sink{
-		cfg:       cfg,
-		log:       log,
-		transport: newTransport(cfg),
-		request: &http.Request{
-			Method: http.MethodPost, URL: target, Host: target.Host,
-			Proto: "HTTP/1.1", ProtoMajor: 1, ProtoMinor: 1,
-		},
-		header:  header,
-		secrets: secrets,
+		cfg:     cfg,
+		log:     log,
+		sources: sources,
 		preset:  preset,
 		table:   newTable(preset, cfg.Rules),
 		gate:    newGate(cfg.Concurrency, rules{cfg.MaxAttempts, cfg.MaxElapsed, cfg.DeadLetterBudget}, newPace(cfg.Rate)),
 	}
-	s.metrics = newMetrics(reg, s.gate)
+	s.metrics = newMetrics(reg, s.gate, &s.unreadable)
+	if cfg.Auth.Mechanism == AuthOAuth2 {
+		s.tokens = newTokens(credentials.NewClient(cfg.Auth.TokenURL, cfg.Auth.ClientID, cfg.Auth.Scopes, cfg.DialContext), known.clientSecret)
+		s.tokens.note = s.noteToken
+		s.tokens.retire = func(text string) { s.retired.add(time.Now(), []string{text}) }
+	}
+	e := s.newWebhook(known, 0)
+	e.transport, e.born = newTransport(cfg, known), time.Now()
+	s.webhook.Store(e)
+	s.readAt = e.born
+	s.plan(e.born)
 	return s, nil
-}
-
-// parseURL returns no error of net/url: those print the URL.
-func parseURL(raw string) (*url.URL, error) {
-	if raw == "" {
-		return nil, errors.New("sink.url: is not set")
-	}
-	if len(raw) > maxURL {
-		return nil, errors.New("sink.url: is longer than " + strconv.Itoa(maxURL) + " bytes")
-	}
-	target, err := url.Parse(raw)
-	switch {
-	case err != nil:
-		return nil, errors.New("sink.url: is not a URL") // its own words print the URL
-	case target.Scheme != "http" && target.Scheme != "https":
-		return nil, errors.New("sink.url: must begin with https:// or http://")
-	case target.Hostname() == "":
-		return nil, errors.New("sink.url: has no host")
-	}
-	target.Fragment, target.RawFragment = "", ""
-	return target, nil
-}
-
-func newTransport(cfg Config) *http.Transport {
-	dial := cfg.DialContext
-	if dial == nil {
-		dial = (&net.Dialer{Timeout: min(cfg.Timeout, 5*time.Second)}).DialContext
-	}
-	security := cfg.TLS.Clone()
-	if security == nil {
-		security = &tls.Config{}
-	}
-	security.MinVersion = max(security.MinVersion, tls.VersionTLS12)
-	return &http.Transport{
-		Proxy:               http.ProxyFromEnvironment,
-		DialContext:         dial,
-		TLSClientConfig:     security,
-		TLSHandshakeTimeout: 10 * time.Second,
-		// The default of two idle connections a host would close all others after
-		// each request.
-		MaxIdleConns:           cfg.Concurrency,
-		MaxIdleConnsPerHost:    cfg.Concurrency,
-		IdleConnTimeout:        30 * time.Second,
-		MaxResponseHeaderBytes: 256 << 10,
-		DisableCompression:     true,
-		// The whole head of a request stays in this buffer until the permit has been
-		// asked for the last time: see track.
-		WriteBufferSize:   headBuffer,
-		ForceAttemptHTTP2: true,
-		HTTP2:             &http.HTTP2Config{SendPingTimeout: 15 * time.Second, PingTimeout: 10 * time.Second},
-		OnProxyConnectResponse: func(_ context.Context, _ *url.URL, _ *http.Request, res *http.Response) error {
-			if res.StatusCode != http.StatusOK {
-				return &proxyError{res.StatusCode}
-			}
-			return nil
-		},
-	}
 }
 
 // SetShare sets the part of Config.Rate that is this member's, from 0 to 1: its partitions
@@ -239,5 +205,8 @@ func (s *Sink) LastFailure() (Failure, bool) { return s.failures.latest() }
 // Close closes idle connections. It is to be called after all deliveries have ended.
 func (s *Sink) Close() {
 	s.gate.close()
-	s.transport.CloseIdleConnections()
+	if s.tokens != nil {
+		s.tokens.close()
+	}
+	s.webhook.Load().transport.CloseIdleConnections()
 }

@@ -26,7 +26,8 @@ func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 // endpoint is an HTTP server on an in-memory network, for use in a bubble.
 type endpoint struct {
 	kfake.VirtualNetwork
-	secure *tls.Config // nil: plain HTTP
+	handler func(n int, w http.ResponseWriter, r *http.Request) // of further addresses
+	secure  *tls.Config                                         // nil: plain HTTP
 
 	mu       sync.Mutex
 	conns    int
@@ -53,15 +54,24 @@ func newEndpoint(t *testing.T, handler func(n int, w http.ResponseWriter, r *htt
 
 func (e *endpoint) serve(t *testing.T, handler func(n int, w http.ResponseWriter, r *http.Request)) (stop func()) {
 	t.Helper()
-	listener, err := e.Listen("tcp", "127.0.0.1:80")
+	return e.serveAt(t, "127.0.0.1:80", handler)
+}
+
+func (e *endpoint) serveAt(t *testing.T, address string, handler func(n int, w http.ResponseWriter, r *http.Request)) (stop func()) {
+	t.Helper()
+	if handler == nil {
+		handler = e.handler
+	}
+	listener, err := e.Listen("tcp", address)
 	if err != nil {
 		t.Fatal(err)
 	}
-	if e.secure != nil {
+	if e.secure != nil && len(e.secure.NextProtos) == 0 {
 		listener = tls.NewListener(listener, e.secure)
 	}
 	server := &http.Server{
-		ErrorLog: slog.NewLogLogger(slog.DiscardHandler, 0),
+		TLSConfig: e.secure,
+		ErrorLog:  slog.NewLogLogger(slog.DiscardHandler, 0),
 		ConnState: func(_ net.Conn, state http.ConnState) {
 			if state == http.StateNew {
 				e.mu.Lock()
@@ -86,7 +96,13 @@ func (e *endpoint) serve(t *testing.T, handler func(n int, w http.ResponseWriter
 		}),
 	}
 	var running sync.WaitGroup
-	running.Go(func() { _ = server.Serve(listener) })
+	running.Go(func() {
+		if e.secure == nil || len(e.secure.NextProtos) == 0 {
+			_ = server.Serve(listener)
+			return
+		}
+		_ = server.ServeTLS(listener, "", "")
+	})
 	stop = sync.OnceFunc(func() {
 		server.Close()
 		listener.Close()
@@ -100,6 +116,13 @@ func (e *endpoint) requests() []request {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	return append([]request(nil), e.seen...)
+}
+
+// body returns that of a request, from 1.
+func (e *endpoint) body(n int) string {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	return e.seen[n-1].body
 }
 
 // always answers every request with a status.

@@ -43,7 +43,7 @@ func (s *Sink) Try(ctx context.Context, row Row) (Answer, error) {
 		return Answer{}, stopped(ctx, errors.New("no attempt may start"))
 	}
 	e := event{
-		target: s.request.URL, of: s.preset.Name, status: a.status, class: a.class, location: a.header.Get("Location"),
+		target: s.webhook.Load().access.target, of: s.preset.Name, status: a.status, class: a.class, location: a.header.Get("Location"),
 		body: a.body, isPage: isHTML(a.header, a.body),
 	}
 	said, words := a.body, a.words()
@@ -62,7 +62,7 @@ func (s *Sink) Try(ctx context.Context, row Row) (Answer, error) {
 	}
 	said = withoutAddresses(bytes.TrimSpace(said))
 	return Answer{
-		Status: a.status, Words: words, Response: excerpt(said, s.secrets), RequestIDs: requestIDs(a.header, a.body, s.secrets),
+		Status: a.status, Words: words, Response: excerpt(said, s.secrets()), RequestIDs: requestIDs(a.header, a.body, s.secrets()),
 		Took: a.at.Sub(a.began), Accepted: a.verdict == accepted,
 		Verdict: string(a.verdict), Reason: a.reason,
 		Consequence: consequence(a), Advice: adviceOn(e),

@@ -43,13 +43,14 @@ const (
 	reasonTLS          = "tls"          // handshake or certificate
 	reasonDNS          = "dns"          // the host's name does not resolve
 	reasonProxy        = "proxy"        // 407, or a proxy that opens no tunnel
+	reasonToken        = "token"        // the authorization server gives no access token
 )
 
 // holdReasons returns the reasons that a hold can have.
 func holdReasons() []string {
 	return []string{
 		reasonRefused, reasonUnauthorised, reasonNotFound, reasonRedirected, reasonRejected, reasonRateLimited,
-		reasonFailing, reasonUnconfirmed, reasonTimeout, reasonNetwork, reasonTLS, reasonDNS, reasonProxy,
+		reasonFailing, reasonUnconfirmed, reasonTimeout, reasonNetwork, reasonTLS, reasonDNS, reasonProxy, reasonToken,
 	}
 }
 
@@ -61,6 +62,9 @@ type class struct {
 
 // classOfError judges an attempt without an answer.
 func classOfError(err error) class {
+	if _, ok := errors.AsType[*tokenError](err); ok {
+		return class{atFault, reasonToken}
+	}
 	if _, ok := errors.AsType[*proxyError](err); ok {
 		return class{atFault, reasonProxy}
 	}
@@ -111,6 +115,9 @@ func (e *proxyError) Error() string { return "proxy: " + statusText(e.status) }
 // known what can be in them: an error of net/http may hold bytes of the answer, and
 // one about a proxy its password.
 func describe(err error) string {
+	if token, ok := errors.AsType[*tokenError](err); ok {
+		return token.Error()
+	}
 	if proxy, ok := errors.AsType[*proxyError](err); ok {
 		return proxy.Error()
 	}
@@ -157,7 +164,7 @@ func remedy(reason string) (slog.Level, string) {
 	case reasonUnconfirmed:
 		return slog.LevelError, "check sink.url: something answers there, but not as the endpoint does when it takes a row"
 	case reasonUnauthorised:
-		return slog.LevelError, "check sink.url and who may call the endpoint"
+		return slog.LevelError, "check sink.url and sink.auth: who may call the endpoint, and with what"
 	case reasonNotFound:
 		return slog.LevelError, "check sink.url: nothing answers there; was the endpoint deleted or switched off?"
 	case reasonRedirected:
@@ -170,6 +177,8 @@ func remedy(reason string) (slog.Level, string) {
 		return slog.LevelError, "check the host in sink.url and the name server"
 	case reasonProxy:
 		return slog.LevelError, "check HTTPS_PROXY, HTTP_PROXY and NO_PROXY"
+	case reasonToken:
+		return slog.LevelError, "check sink.auth.token_url, its client and its secret, and the authorization server"
 	case reasonRateLimited:
 		return slog.LevelWarn, "none needed; lower sink.concurrency if it stays"
 	default:

@@ -139,17 +139,17 @@ func TestFailuresWithoutAnAnswerHaveTheirVerdict(t *testing.T) {
 		{"unknown host", "http://no-such-host.invalid/", nil, class{atFault, reasonDNS}, "look up the host: "},
 		{"unknown authority", secure.URL, nil, class{atFault, reasonTLS}, "unknown authority"},
 		{"other host", strings.Replace(secure.URL, "127.0.0.1", "localhost", 1), func(s *Sink) {
-			s.transport.TLSClientConfig.RootCAs = secure.Client().Transport.(*http.Transport).TLSClientConfig.RootCAs
+			s.webhook.Load().transport.TLSClientConfig.RootCAs = secure.Client().Transport.(*http.Transport).TLSClientConfig.RootCAs
 		}, class{atFault, reasonTLS}, "for another host"},
 		{"old TLS", old.URL, nil, class{atFault, reasonTLS}, "tls: "},
 		{"no TLS", strings.Replace(plain.URL, "http:", "https:", 1), nil, class{atFault, reasonTLS}, "not TLS"},
 		{"proxy without tunnel", "https://example.com/", func(s *Sink) {
 			address, _ := url.Parse(proxy.URL)
-			s.transport.Proxy = http.ProxyURL(address)
+			s.webhook.Load().transport.Proxy = http.ProxyURL(address)
 		}, class{atFault, reasonProxy}, "407"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			s := newSink(t, Config{URL: c.url, Concurrency: 1, Timeout: 5 * time.Second})
+			s := newSink(t, Config{URL: c.url, AllowHTTP: true, Concurrency: 1, Timeout: 5 * time.Second})
 			if c.change != nil {
 				c.change(s.Sink)
 			}

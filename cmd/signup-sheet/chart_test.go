@@ -164,13 +164,15 @@ func secretFile(t *testing.T, setting string) string {
 	switch {
 	case setting == "sink.url_file":
 		return testURL + "\n"
-	case strings.HasPrefix(setting, "kafka.tls.key"):
+	case setting == "sink.auth.secrets_file":
+		return "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw\n"
+	case strings.Contains(setting, ".tls.key"):
 		key, err := x509.MarshalPKCS8PrivateKey(server.TLS.Certificates[0].PrivateKey)
 		if err != nil {
 			t.Fatal(err)
 		}
 		return string(pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: key}))
-	case strings.HasPrefix(setting, "kafka.tls."):
+	case strings.Contains(setting, ".tls."):
 		return string(pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: server.Certificate().Raw}))
 	}
 	return "secret"

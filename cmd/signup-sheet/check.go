@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"signup-sheet/consumer"
+	"signup-sheet/credentials"
 )
 
 const checkHelpHead = `Says whether the configuration is fine, or all that is wrong with it: unknown
@@ -103,9 +104,9 @@ func findings(ctx context.Context, cfg config) []consumer.Finding {
 	var webhook, agify consumer.Finding
 	var tries sync.WaitGroup
 	tries.Go(func() { kafka = consumer.Check(ctx, consumerOf(cfg, slog.New(slog.DiscardHandler))) })
-	tries.Go(func() { webhook = reach(ctx, "webhook", "sink.url", string(cfg.Sink.URL)) })
+	tries.Go(func() { webhook = reach(ctx, "webhook", "sink.url", string(cfg.Sink.URL), cfg.Sink.TLS.files()) })
 	if cfg.Agify.Enabled {
-		tries.Go(func() { agify = reach(ctx, "agify", "agify.url", cfg.Agify.URL) })
+		tries.Go(func() { agify = reach(ctx, "agify", "agify.url", cfg.Agify.URL, credentials.Files{}) })
 	}
 	tries.Wait()
 	found := append(kafka, webhook)

@@ -45,19 +45,24 @@ func (l *loader) judgeTLS(c tlsConfig) {
 		}
 		return
 	}
+	l.tryTLS(c, settingCA, settingCertificate, settingKey)
+}
+
+// tryTLS tries the files that three settings name.
+func (l *loader) tryTLS(c tlsConfig, ca, certificate, key string) {
 	if c.CAFile != "" {
 		if _, err := credentials.Authorities(c.CAFile); err != nil {
-			l.problem("%s: %v", l.origin[settingCA].where, err)
+			l.problem("%s: %v", l.origin[ca].where, err)
 		}
 	}
 	switch {
 	case c.CertificateFile != "" && c.KeyFile == "":
-		l.problem("%s needs its key: set %s", l.origin[settingCertificate].where, settingKey)
+		l.problem("%s needs its key: set %s", l.origin[certificate].where, key)
 	case c.CertificateFile == "" && c.KeyFile != "":
-		l.problem("%s needs its certificate: set %s", l.origin[settingKey].where, settingCertificate)
+		l.problem("%s needs its certificate: set %s", l.origin[key].where, certificate)
 	case c.CertificateFile != "":
 		if _, err := credentials.Pair(c.CertificateFile, c.KeyFile); err != nil {
-			l.problem("%s, %s: %v", l.origin[settingCertificate].where, l.origin[settingKey].where, err)
+			l.problem("%s, %s: %v", l.origin[certificate].where, l.origin[key].where, err)
 		}
 	}
 }
@@ -108,7 +113,11 @@ func kafkaTLS(c tlsConfig, log *slog.Logger) func(context.Context) (*tls.Config,
 	if !c.Enabled {
 		return nil
 	}
-	return credentials.NewTLS(credentials.Files{Authorities: c.CAFile, Certificate: c.CertificateFile, Key: c.KeyFile}, log).Config
+	return credentials.NewTLS(c.files(), log).Config
+}
+
+func (c tlsConfig) files() credentials.Files {
+	return credentials.Files{Authorities: c.CAFile, Certificate: c.CertificateFile, Key: c.KeyFile}
 }
 
 // kafkaSASL returns how to log in to brokers, nil for not at all.

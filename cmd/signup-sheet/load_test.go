@@ -58,7 +58,7 @@ func TestDefaultsAreTheDocumentedOnes(t *testing.T) {
 		},
 		DeadLetter: deadLetterConfig{Topic: "user.signup.dlq", Budget: 20},
 		Sink: sinkConfig{
-			URL: testURL, Concurrency: 64, Timeout: 5 * time.Second, Preset: "generic", MaxAttempts: 12, MaxElapsed: 15 * time.Minute,
+			URL: testURL, Auth: sinkAuthConfig{Mechanism: "none"}, Concurrency: 64, Timeout: 5 * time.Second, Preset: "generic", MaxAttempts: 12, MaxElapsed: 15 * time.Minute,
 			Columns:   []string{"event_id", "timestamp", "email", "name", "plan", "source", "utm_campaign", "age_guess", "metadata"},
 			SheetSafe: true,
 		},
@@ -138,6 +138,15 @@ func samples(t *testing.T) map[string]string {
 		"dead_letter.budget":            "7",
 		"dead_letter.force":             "1:2",
 		"sink.url":                      testURL,
+		"sink.allow_http":               "true",
+		"sink.auth.mechanism":           "oauth2",
+		"sink.auth.token_url":           "https://id.example.com/token",
+		"sink.auth.client_id":           "signup",
+		"sink.auth.client_secret_file":  write(t, "secret\n"),
+		"sink.auth.scopes":              "rows,write",
+		"sink.tls.ca_file":              write(t, string(authority.PEM)),
+		"sink.tls.certificate_file":     write(t, string(pair.Certificate)),
+		"sink.tls.key_file":             write(t, string(pair.Key)),
 		"sink.preset":                   "zapier",
 		"sink.concurrency":              "128",
 		"sink.timeout":                  "6s",
@@ -169,7 +178,10 @@ func TestEverySettingHasFlagVariableAndKey(t *testing.T) {
 	var file strings.Builder
 	var c config
 	var levels []string // of the file, as the last key has them
-	without := []string{"config", "sink.url_file", "kafka.sasl.username", "kafka.sasl.password_file", "kafka.sasl.token_file"}
+	without := []string{
+		"config", "kafka.sasl.username", "kafka.sasl.password_file", "kafka.sasl.token_file",
+		"sink.url_file", "sink.auth.token_file", "sink.auth.header", "sink.auth.username", "sink.auth.password_file", "sink.auth.secrets_file",
+	}
 	for _, s := range settingsOf("run", &c) {
 		text, ok := texts[s.name]
 		if !ok {

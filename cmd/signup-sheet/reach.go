@@ -14,10 +14,11 @@ import (
 	"time"
 
 	"signup-sheet/consumer"
+	"signup-sheet/credentials"
 )
 
 // reach connects to the host of a URL as a request would, and sends none. The URL's path is in no finding.
-func reach(ctx context.Context, what, setting, raw string) consumer.Finding {
+func reach(ctx context.Context, what, setting, raw string, files credentials.Files) consumer.Finding {
 	f := consumer.Finding{What: what + " " + hostOf(raw)}
 	target, err := url.Parse(raw)
 	if err != nil {
@@ -29,18 +30,18 @@ func reach(ctx context.Context, what, setting, raw string) consumer.Finding {
 		return f
 	} else if proxy != nil {
 		f.What += " by the proxy " + proxy.Host
-		f.Detail, f.Err = connect(ctx, "HTTPS_PROXY or HTTP_PROXY", proxy)
+		f.Detail, f.Err = connect(ctx, "HTTPS_PROXY or HTTP_PROXY", proxy, files)
 		if f.Err == nil {
 			f.Detail += " with the proxy; what is behind it was not tried"
 		}
 		return f
 	}
-	f.Detail, f.Err = connect(ctx, setting, target)
+	f.Detail, f.Err = connect(ctx, setting, target, files)
 	return f
 }
 
 // connect resolves, dials and, for https, shakes hands. The error says what to do.
-func connect(ctx context.Context, setting string, target *url.URL) (detail string, err error) {
+func connect(ctx context.Context, setting string, target *url.URL, files credentials.Files) (detail string, err error) {
 	port := target.Port()
 	if port == "" {
 		port = map[string]string{"http": "80", "https": "443", "socks5": "1080", "socks5h": "1080"}[target.Scheme]
@@ -53,7 +54,13 @@ func connect(ctx context.Context, setting string, target *url.URL) (detail strin
 	if target.Scheme != "https" {
 		return "connected", nil
 	}
-	secured := tls.Client(conn, &tls.Config{ServerName: target.Hostname(), MinVersion: tls.VersionTLS12})
+	pool, pair, err := files.Load()
+	if err != nil {
+		return "", err
+	}
+	config := &tls.Config{ServerName: target.Hostname(), MinVersion: tls.VersionTLS12}
+	credentials.Apply(config, pool, pair)
+	secured := tls.Client(conn, config)
 	if err := secured.HandshakeContext(ctx); err != nil {
 		return "", remedied(err, setting)
 	}
@@ -76,7 +83,11 @@ func remedied(err error, setting string) error {
 	case isName:
 		return fmt.Errorf("%w: correct the host in %s, or see to it that its name can be resolved here", err, setting)
 	case isAuthority:
-		return fmt.Errorf("%w: add the authority to the machine's certificates (SSL_CERT_FILE)", err)
+		further := ""
+		if setting == "sink.url" {
+			further = ", or name its file by sink.tls.ca_file"
+		}
+		return fmt.Errorf("%w: add the authority to the machine's certificates (SSL_CERT_FILE)%s", err, further)
 	case isHost:
 		return fmt.Errorf("%w: correct the host in %s, or the certificate", err, setting)
 	case isCertificate:

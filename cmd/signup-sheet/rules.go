@@ -77,6 +77,8 @@ func (l *loader) judge(c *config) {
 	l.judgeColumns(c.Sink)
 	l.judgeTLS(c.Kafka.TLS)
 	l.judgeSASL(c.Kafka.SASL)
+	l.judgeSinkTLS(c.Sink)
+	l.judgeSinkAuth(c.Sink)
 }
 
 // judgeColumns holds what columns need besides themselves.

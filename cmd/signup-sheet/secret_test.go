@@ -59,6 +59,13 @@ func TestSecretsAreNeverShown(t *testing.T) {
 		{"the file of the password", []string{"--sink.url", url, "--kafka.sasl.mechanism", "plain", "--kafka.sasl.username", "u", "--kafka.sasl.password_file", write(t, marker+"\n"+marker)}, nil},
 		{"the file of the TLS key", []string{"--sink.url", url, "--kafka.tls.enabled", "--kafka.tls.certificate_file", badKeyFile, "--kafka.tls.key_file", badKeyFile}, nil},
 		{"a secret in the URL for tokens", []string{"--sink.url", url, "--kafka.sasl.mechanism", "oauthbearer", "--kafka.sasl.token_url", "https://c:" + marker + "@id.example.com", "--kafka.sasl.client_id", "c", "--kafka.sasl.client_secret_file", urlFile}, nil},
+		{"http", []string{"--sink.url", "http://hooks.example.com/" + marker}, nil},
+		{"a token as the name of its file", []string{"--sink.url", url, "--sink.auth.mechanism", "bearer", "--sink.auth.token_file", marker}, nil},
+		{"a token with its word", []string{"--sink.url", url, "--sink.auth.mechanism", "bearer", "--sink.auth.token_file", badKeyFile}, nil},
+		{"a key as its header", []string{"--sink.url", url, "--sink.auth.mechanism", "api-key", "--sink.auth.header", marker + "/" + marker, "--sink.auth.token_file", badKeyFile}, nil},
+		{"a signing secret that is none", []string{"--sink.url", url, "--sink.auth.mechanism", "hmac", "--sink.auth.secrets_file", badKeyFile}, nil},
+		{"a user beside a token", []string{"--sink.url", "https://" + marker + ":" + marker + "@hooks.example.com", "--sink.auth.mechanism", "bearer", "--sink.auth.token_file", write(t, marker)}, nil},
+		{"the key of the webhook's certificate", []string{"--sink.url", url, "--sink.tls.certificate_file", badKeyFile, "--sink.tls.key_file", badKeyFile}, nil},
 		{"the command", []string{url}, nil},
 	} {
 		t.Run(c.name, func(t *testing.T) {

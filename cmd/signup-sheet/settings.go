@@ -81,6 +81,9 @@ type deadLetterConfig struct {
 type sinkConfig struct {
 	URL          secret // from sink.url or from the file that sink.url_file names
 	URLFile      string
+	AllowHTTP    bool
+	Auth         sinkAuthConfig
+	TLS          tlsConfig // Enabled is not used: the URL says it
 	Concurrency  int
 	Timeout      time.Duration
 	Preset       string
@@ -93,6 +96,20 @@ type sinkConfig struct {
 	SheetSafe    bool
 	HashKeyFile  string
 	HashKey      secret // from the file that sink.hash_key_file names, empty for none
+}
+
+// sinkAuthConfig names files with secrets, which are read again and again.
+type sinkAuthConfig struct {
+	Mechanism        string // one of sink.AuthMechanisms
+	TokenFile        string
+	Header           string
+	Username         string
+	PasswordFile     string
+	TokenURL         string
+	ClientID         string
+	ClientSecretFile string
+	Scopes           []string
+	SecretsFile      string
 }
 
 type agifyConfig struct {
@@ -286,7 +303,64 @@ func declare(c *config) []setting {
 		},
 		{
 			name: "sink.url_file", value: text(&c.Sink.URLFile, "file", anything),
-			help: "file that holds the URL of the webhook, instead of sink.url",
+			help: "file that holds the URL of the webhook, instead of sink.url. Like the files of sink.auth and sink.tls it may be " +
+				"replaced at any time, and is read again every few seconds",
+		},
+		{
+			name: "sink.allow_http", value: toggle(&c.Sink.AllowHTTP), fallback: "false",
+			help: "send signups and secrets by http:// too, which all on the way can read. To this machine itself that is allowed anyway",
+		},
+		{
+			name: "sink.auth.mechanism", value: choice(&c.Sink.Auth.Mechanism, sink.AuthMechanisms()...), fallback: sink.AuthNone,
+			help: "how the webhook knows who calls. hmac signs each request as Standard Webhooks 1.0.0 says",
+		},
+		{
+			name: "sink.auth.token_file", value: text(&c.Sink.Auth.TokenFile, "file", anything),
+			help: "file that holds the token, for bearer, or the key, for api-key",
+		},
+		{
+			name: "sink.auth.header", value: text(&c.Sink.Auth.Header, "header field", sink.CheckAuthHeader),
+			help: "header field that carries the key, for api-key, such as X-Api-Key",
+		},
+		{
+			name: "sink.auth.username", value: text(&c.Sink.Auth.Username, "name", sink.CheckUsername),
+			help: "user, for basic",
+		},
+		{
+			name: "sink.auth.password_file", value: text(&c.Sink.Auth.PasswordFile, "file", anything),
+			help: "file that holds the user's password, for basic",
+		},
+		{
+			name: "sink.auth.token_url", value: text(&c.Sink.Auth.TokenURL, "URL", plainURL(settingSinkClientSecret)),
+			help: "where to ask for tokens by OAuth client credentials, for oauth2",
+		},
+		{
+			name: "sink.auth.client_id", value: text(&c.Sink.Auth.ClientID, "name", nonEmpty),
+			help: "client, for oauth2",
+		},
+		{
+			name: "sink.auth.client_secret_file", value: text(&c.Sink.Auth.ClientSecretFile, "file", anything),
+			help: "file that holds the client's secret, for oauth2. When it is replaced, another token is asked for at once",
+		},
+		{
+			name: "sink.auth.scopes", value: list(&c.Sink.Auth.Scopes, nonEmpty),
+			help: "scopes to ask for, for oauth2",
+		},
+		{
+			name: "sink.auth.secrets_file", value: text(&c.Sink.Auth.SecretsFile, "file", anything),
+			help: "file that holds the secrets to sign with, for hmac: whsec_ and base64 of 24 to 64 bytes, a line each. All of them sign",
+		},
+		{
+			name: "sink.tls.ca_file", value: text(&c.Sink.TLS.CAFile, "file", anything), derived: "the system's authorities",
+			help: "PEM file with the authorities that sign the webhook's certificate",
+		},
+		{
+			name: "sink.tls.certificate_file", value: text(&c.Sink.TLS.CertificateFile, "file", anything),
+			help: "PEM file with the certificate that the webhook knows us by (mutual TLS), and its chain",
+		},
+		{
+			name: "sink.tls.key_file", value: text(&c.Sink.TLS.KeyFile, "file", anything),
+			help: "PEM file with the key of sink.tls.certificate_file, without a passphrase",
 		},
 		{
 			name: "sink.preset", value: choice(&c.Sink.Preset, sink.PresetNames()...), fallback: "generic",

@@ -11,6 +11,7 @@ import (
 
 	"signup-sheet/consumer"
 	"signup-sheet/consumer/signup"
+	"signup-sheet/credentials"
 	"signup-sheet/enrich"
 	"signup-sheet/sink"
 )
@@ -108,20 +109,29 @@ func consumerOf(cfg config, log *slog.Logger) consumer.Config {
 		Columns:  cfg.Sink.Columns,
 		RawCells: !cfg.Sink.SheetSafe,
 		HashKey:  []byte(cfg.Sink.HashKey),
-		Sink: sink.Config{
-			URL:         string(cfg.Sink.URL),
-			Preset:      cfg.Sink.Preset,
-			Concurrency: cfg.Sink.Concurrency,
-			Timeout:     cfg.Sink.Timeout,
-			Rate:        cfg.Sink.Rate,
-			MaxAttempts: cfg.Sink.MaxAttempts,
-			MaxElapsed:  cfg.Sink.MaxElapsed,
-			Rules:       each(cfg.Sink.Rules, sink.ParseRule),
+		Sink:     sinkOf(cfg),
+	}
+}
 
-			MaxBodyBytes: cfg.Sink.MaxBodyBytes,
+// sinkOf is what a sink is told of the configuration.
+func sinkOf(cfg config) sink.Config {
+	return sink.Config{
+		URL:         string(cfg.Sink.URL),
+		URLFile:     credentials.Text(cfg.Sink.URLFile),
+		AllowHTTP:   cfg.Sink.AllowHTTP,
+		Auth:        cfg.Sink.Auth.auth(),
+		TLSFiles:    cfg.Sink.TLS.files(),
+		Preset:      cfg.Sink.Preset,
+		Concurrency: cfg.Sink.Concurrency,
+		Timeout:     cfg.Sink.Timeout,
+		Rate:        cfg.Sink.Rate,
+		MaxAttempts: cfg.Sink.MaxAttempts,
+		MaxElapsed:  cfg.Sink.MaxElapsed,
+		Rules:       each(cfg.Sink.Rules, sink.ParseRule),
 
-			DeadLetterBudget: cfg.DeadLetter.Budget,
-		},
+		MaxBodyBytes: cfg.Sink.MaxBodyBytes,
+
+		DeadLetterBudget: cfg.DeadLetter.Budget,
 	}
 }
 

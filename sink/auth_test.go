@@ -1,0 +1,551 @@
+package sink
+
+import (
+	"context"
+	"encoding/base64"
+	"fmt"
+	"io"
+	"log/slog"
+	"net/http"
+	"strings"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	standardwebhooks "github.com/standard-webhooks/standard-webhooks/libraries/go"
+
+	"signup-sheet/credentials"
+	"signup-sheet/internal/certificates"
+)
+
+// signingSecret returns a secret of Standard Webhooks of so many bytes.
+func signingSecret(seed byte, size int) string {
+	key := make([]byte, size)
+	for i := range key {
+		key[i] = seed + byte(i)
+	}
+	return secretPrefix + base64.StdEncoding.EncodeToString(key)
+}
+
+// fileOf writes a file with a secret.
+func fileOf(t *testing.T, content string) credentials.Text {
+	t.Helper()
+	return credentials.Text(certificates.Write(t, t.TempDir(), "secret", []byte(content)))
+}
+
+func TestEachMechanismSendsItsFieldsAndNoOther(t *testing.T) {
+	for _, c := range []struct {
+		name, url string
+		auth      func(*testing.T) Auth
+		want      map[string]string
+	}{
+		{"none", "http://127.0.0.1/hook", func(*testing.T) Auth { return Auth{Mechanism: AuthNone} }, nil},
+		{"bearer", "http://127.0.0.1/hook", func(t *testing.T) Auth {
+			return Auth{Mechanism: AuthBearer, TokenFile: fileOf(t, "1|abc.def~/+==\r\n")}
+		}, map[string]string{"Authorization": "Bearer 1|abc.def~/+=="}},
+		{"api-key", "http://127.0.0.1/hook", func(t *testing.T) Auth {
+			return Auth{Mechanism: AuthAPIKey, Header: "x-make-apikey", TokenFile: fileOf(t, "k e y")}
+		}, map[string]string{"X-Make-Apikey": "k e y"}},
+		{"api-key in Authorization", "http://127.0.0.1/hook", func(t *testing.T) Auth {
+			return Auth{Mechanism: AuthAPIKey, Header: "authorization", TokenFile: fileOf(t, "Token 7\n")}
+		}, map[string]string{"Authorization": "Token 7"}},
+		{"api-key beside the URL's user", "http://me:pass@127.0.0.1/hook", func(t *testing.T) Auth {
+			return Auth{Mechanism: AuthAPIKey, Header: "X-Api-Key", TokenFile: fileOf(t, "7")}
+		}, map[string]string{"Authorization": "Basic bWU6cGFzcw==", "X-Api-Key": "7"}},
+		{"basic", "http://127.0.0.1/hook", func(t *testing.T) Auth {
+			return Auth{Mechanism: AuthBasic, Username: "zofia", PasswordFile: fileOf(t, "pä:ss \n")}
+		}, map[string]string{"Authorization": "Basic " + base64.StdEncoding.EncodeToString([]byte("zofia:pä:ss "))}},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				var got http.Header
+				e := newEndpoint(t, func(_ int, _ http.ResponseWriter, r *http.Request) { got = r.Header })
+				s := e.sink(t, func(cfg *Config) { cfg.URL, cfg.Auth = c.url, c.auth(t) })
+				for range 2 { // the second time in the same envelope
+					if err := s.Deliver(t.Context(), row("7")); err != nil {
+						t.Fatal(err)
+					}
+					for name, value := range c.want {
+						if got.Get(name) != value || len(got.Values(name)) != 1 {
+							t.Errorf("%s: %q, want %q", name, got.Values(name), value)
+						}
+					}
+					if len(got) != len(c.want)+4 { // Content-Type, Content-Length, User-Agent, Idempotency-Key
+						t.Errorf("%v", got)
+					}
+				}
+			})
+		})
+	}
+}
+
+// The reference library is the judge, with each of the secrets. Every attempt is signed anew: a receiver refuses what is
+// older than five minutes.
+func TestEveryAttemptIsSignedAnewForEverySecret(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		secrets := []string{signingSecret(1, 24), signingSecret(2, 64), signingSecret(3, 32)}
+		type seen struct{ id, timestamp string }
+		var attempts []seen
+		check := func(w http.ResponseWriter, r *http.Request, body []byte) {
+			for i, secret := range secrets {
+				hook, err := standardwebhooks.NewWebhook(secret)
+				if err != nil {
+					t.Fatal(err)
+				}
+				if err := hook.Verify(body, r.Header); err != nil {
+					t.Errorf("secret %d: %v", i, err)
+				}
+				if err := hook.Verify(append(body, ' '), r.Header); err == nil {
+					t.Error("another body has the same signature")
+				}
+			}
+			attempts = append(attempts, seen{r.Header.Get("Webhook-Id"), r.Header.Get("Webhook-Timestamp")})
+			if n := len(attempts); n < 8 {
+				w.WriteHeader(http.StatusServiceUnavailable)
+			}
+		}
+		e := &endpoint{}
+		e.serve(t, func(n int, w http.ResponseWriter, r *http.Request) { check(w, r, []byte(e.body(n))) })
+		s := e.sink(t, func(c *Config) {
+			c.Auth = Auth{Mechanism: AuthHMAC, SecretsFile: fileOf(t, "\n"+strings.Join(secrets, "\r\n")+"\n\n")}
+		})
+		if err := s.Deliver(t.Context(), Row{EventID: "ą", HeaderID: "msg_1", Body: []byte(`{"name":"Żofia & Ann <3"}`)}); err != nil {
+			t.Fatal(err)
+		}
+		timestamps := map[string]bool{}
+		for _, a := range attempts {
+			if a.id != "msg_1" {
+				t.Errorf("webhook-id %q, want the same every time", a.id)
+			}
+			timestamps[a.timestamp] = true
+		}
+		if len(attempts) != 8 || len(timestamps) < 5 {
+			t.Errorf("%d attempts with %d timestamps", len(attempts), len(timestamps))
+		}
+	})
+}
+
+// The example of the specification.
+func TestTheSignatureOfTheSpecification(t *testing.T) {
+	keys, err := signingKeys([]string{"whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	s := newSigner(keys)
+	for range 2 {
+		timestamp, signature := s.sign("msg_p5jXN8AQM9LWM0D4loKWxJek", time.Unix(1614265330, 0), []byte(`{"test": 2432232314}`))
+		if timestamp != "1614265330" || signature != "v1,g0hM9SsE+OTPJTGt/tmIKtSyZlE3uFJELVlNIOLJ1OE=" {
+			t.Errorf("%s %s", timestamp, signature)
+		}
+	}
+}
+
+func TestTracesArePassedOnIfTheyAreOnes(t *testing.T) {
+	const parent = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
+	synctest.Test(t, func(t *testing.T) {
+		var got http.Header
+		e := newEndpoint(t, func(_ int, _ http.ResponseWriter, r *http.Request) { got = r.Header })
+		s := e.sink(t)
+		for _, c := range []struct{ parent, state, wantParent, wantState string }{
+			{parent, "", parent, ""},
+			{parent, "rojo=00f067aa0ba902b7,congo=t61rcWkgMzE", parent, "rojo=00f067aa0ba902b7,congo=t61rcWkgMzE"},
+			{"", "rojo=1", "", ""},
+			{parent, "rojo=1\r\nX: y", parent, ""},
+			{parent, "no member", parent, ""},
+			{parent, "a=" + strings.Repeat("x", 511), parent, ""},
+			{"01" + parent[2:], "", "01" + parent[2:], ""},
+			{strings.ToUpper(parent), "rojo=1", "", ""},
+			{"ff" + parent[2:], "", "", ""},
+			{parent + "-more", "", "", ""},
+			{parent[:54], "", "", ""},
+			{"00-00000000000000000000000000000000-b7ad6b7169203331-01", "", "", ""},
+			{"00-0af7651916cd43dd8448eb211c80319c-0000000000000000-01", "", "", ""},
+			{"00-0af7651916cd43dd8448eb211c80319c_b7ad6b7169203331-01", "", "", ""},
+			{"", "", "", ""},
+		} {
+			r := row("7")
+			r.TraceParent, r.TraceState = c.parent, c.state
+			if err := s.Deliver(t.Context(), r); err != nil {
+				t.Fatal(err)
+			}
+			if got.Get("Traceparent") != c.wantParent || got.Get("Tracestate") != c.wantState {
+				t.Errorf("%q %q: sent %v", c.parent, c.state, got)
+			}
+		}
+	})
+}
+
+// What is wrong is named without what is in it, and all at once.
+func TestAuthenticationThatCannotWorkIsRefused(t *testing.T) {
+	const marker = "S3CR3T"
+	secret := signingSecret(9, 32)
+	for _, c := range []struct {
+		name string
+		cfg  func(*testing.T, *Config)
+		want []string
+	}{
+		{"a mechanism that is none", func(_ *testing.T, c *Config) { c.Auth.Mechanism = "digest" }, []string{"sink.auth.mechanism: want one of none, bearer, "}},
+		{"no token", func(_ *testing.T, c *Config) { c.Auth.Mechanism = AuthBearer }, []string{"sink.auth.token_file: "}},
+		{"a token with its word", func(t *testing.T, c *Config) {
+			c.Auth = Auth{Mechanism: AuthBearer, TokenFile: fileOf(t, "Bearer "+marker)}
+		}, []string{"sink.auth.token_file: ", "without Bearer before it"}},
+		{"a token on two lines", func(t *testing.T, c *Config) {
+			c.Auth = Auth{Mechanism: AuthBearer, TokenFile: fileOf(t, marker+"\n\n")}
+		}, []string{"more than one line"}},
+		{"a token that is too long", func(t *testing.T, c *Config) {
+			c.Auth = Auth{Mechanism: AuthBearer, TokenFile: fileOf(t, strings.Repeat(marker, 2000))}
+		}, []string{"longer than 8192 bytes"}},
+		{"a key that no header carries", func(t *testing.T, c *Config) {
+			c.Auth = Auth{Mechanism: AuthAPIKey, Header: "X-Api-Key", TokenFile: fileOf(t, marker+"\tż")}
+		}, []string{"no header field can carry"}},
+		{"a key with a blank behind it", func(t *testing.T, c *Config) {
+			c.Auth = Auth{Mechanism: AuthAPIKey, Header: "X-Api-Key", TokenFile: fileOf(t, marker+" ")}
+		}, []string{"no header field can carry"}},
+		{"two problems", func(_ *testing.T, c *Config) { c.Auth = Auth{Mechanism: AuthAPIKey, Header: "X Api"} }, []string{"sink.auth.token_file: ", "sink.auth.header: want the name of a header field"}},
+		{"a header with a meaning", func(t *testing.T, c *Config) {
+			c.Auth = Auth{Mechanism: AuthAPIKey, Header: "transfer-encoding", TokenFile: fileOf(t, marker)}
+		}, []string{"Transfer-Encoding has a meaning of its own"}},
+		{"a user with a colon", func(t *testing.T, c *Config) {
+			c.Auth = Auth{Mechanism: AuthBasic, Username: "a:b", PasswordFile: fileOf(t, marker)}
+		}, []string{"sink.auth.username: want a name without colon"}},
+		{"no client", func(_ *testing.T, c *Config) { c.Auth = Auth{Mechanism: AuthOAuth2} }, []string{"sink.auth.client_id", "sink.auth.client_secret_file", "sink.auth.token_url: is not set"}},
+		{"tokens by http", func(t *testing.T, c *Config) {
+			c.Auth = Auth{Mechanism: AuthOAuth2, TokenURL: "http://id.example.com", ClientID: "c", ClientSecretFile: fileOf(t, marker)}
+		}, []string{"sink.auth.token_url: begins with http://"}},
+		{"no secrets", func(_ *testing.T, c *Config) { c.Auth.Mechanism = AuthHMAC }, []string{"sink.auth.secrets_file: "}},
+		{"a secret without its beginning", func(t *testing.T, c *Config) {
+			c.Auth = Auth{Mechanism: AuthHMAC, SecretsFile: fileOf(t, secret+"\n"+strings.TrimPrefix(secret, secretPrefix))}
+		}, []string{"sink.auth.secrets_file: line 2 of the file is no secret"}},
+		{"a secret that is short", func(t *testing.T, c *Config) {
+			c.Auth = Auth{Mechanism: AuthHMAC, SecretsFile: fileOf(t, signingSecret(1, 23))}
+		}, []string{"line 1 of the file is no secret"}},
+		{"a secret that is long", func(t *testing.T, c *Config) {
+			c.Auth = Auth{Mechanism: AuthHMAC, SecretsFile: fileOf(t, signingSecret(1, 65))}
+		}, []string{"line 1 of the file is no secret"}},
+		{"a secret that is not base64", func(t *testing.T, c *Config) {
+			c.Auth = Auth{Mechanism: AuthHMAC, SecretsFile: fileOf(t, secretPrefix+marker+strings.Repeat("-", 40))}
+		}, []string{"line 1 of the file is no secret"}},
+		{"too many secrets", func(t *testing.T, c *Config) {
+			c.Auth = Auth{Mechanism: AuthHMAC, SecretsFile: fileOf(t, strings.Repeat(secret+"\n", 9))}
+		}, []string{"want at most 8 secrets"}},
+		{"two users", func(t *testing.T, c *Config) {
+			c.URL = "https://u:" + marker + "@hooks.example.com"
+			c.Auth = Auth{Mechanism: AuthBearer, TokenFile: fileOf(t, "x")}
+		}, []string{"sink.url: has a user"}},
+		{"http", func(_ *testing.T, c *Config) { c.URL = "http://hooks.example.com/" + marker }, []string{"sink.url: begins with http://", "or set sink.allow_http"}},
+		{"http in a file", func(t *testing.T, c *Config) { c.URLFile = fileOf(t, "http://10.0.0.1/"+marker) }, []string{"sink.url_file: the URL in the file begins with http://"}},
+		{"no URL in the file", func(t *testing.T, c *Config) { c.URLFile = fileOf(t, marker) }, []string{"sink.url_file: the URL in the file must begin with https://"}},
+		{"two URLs in the file", func(t *testing.T, c *Config) { c.URLFile = fileOf(t, "https://a/"+marker+"\nhttps://b/"+marker) }, []string{"sink.url_file: the file holds more than one line"}},
+		{"a certificate without key", func(t *testing.T, c *Config) { c.TLSFiles.Certificate = string(fileOf(t, marker)) }, []string{"sink.tls.certificate_file: "}},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			cfg := Config{URL: "https://hooks.example.com/", Concurrency: 1, Timeout: time.Second, MaxAttempts: 1}
+			c.cfg(t, &cfg)
+			_, err := New(cfg, nil, slog.New(slog.DiscardHandler))
+			if err == nil {
+				t.Fatal("taken")
+			}
+			for _, want := range c.want {
+				if !strings.Contains(err.Error(), want) {
+					t.Errorf("%v: want %q", err, want)
+				}
+			}
+			if strings.Contains(err.Error(), marker) || strings.Contains(err.Error(), "hooks.example.com") {
+				t.Errorf("has what it must not show: %v", err)
+			}
+		})
+	}
+}
+
+func TestHTTPIsForThisMachineOnly(t *testing.T) {
+	for raw, fine := range map[string]bool{
+		"http://localhost:7/": true, "http://LOCALHOST./": true, "http://127.0.0.1/": true, "http://127.9.9.9/": true, "http://[::1]:80/": true,
+		"https://hooks.example.com": true, "http://hooks.example.com": false, "http://10.0.0.1": false, "http://localhost.example.com": false,
+		"http://n8n.tools.svc.cluster.local/": false, "http://127.0.0.1.example.com": false, "http://[::2]/": false,
+	} {
+		if _, err := parseURL(raw, false); (err == nil) != fine {
+			t.Errorf("%s: %v", raw, err)
+		}
+		if _, err := parseURL(raw, true); err != nil {
+			t.Errorf("%s: %v", raw, err)
+		}
+	}
+}
+
+// authorizationServer is one by OAuth, on the endpoint's network: http://127.0.0.1:81/token.
+type authorizationServer struct {
+	asked   int
+	secret  string
+	old     string // is taken too
+	expires int    // seconds; 0: it does not say
+	broken  bool
+	took    time.Duration
+	valid   map[string]bool
+}
+
+func (a *authorizationServer) serve(t *testing.T, e *endpoint) (stop func()) {
+	t.Helper()
+	a.valid = map[string]bool{}
+	return serveHTTP(t, e, "127.0.0.1:81", func(w http.ResponseWriter, r *http.Request) {
+		a.asked++
+		select {
+		case <-time.After(a.took):
+		case <-r.Context().Done():
+		}
+		_, secret, _ := r.BasicAuth()
+		w.Header().Set("Content-Type", "application/json")
+		switch {
+		case a.broken:
+			w.WriteHeader(http.StatusServiceUnavailable)
+		case secret != a.secret && (a.old == "" || secret != a.old):
+			w.WriteHeader(http.StatusUnauthorized)
+			fmt.Fprintf(w, `{"error":"invalid_client","error_description":"no client with secret %s"}`, secret)
+		default:
+			token := fmt.Sprintf("token-%d-by-%s", a.asked, secret)
+			a.valid[token] = true
+			expires := ""
+			if a.expires > 0 {
+				expires = fmt.Sprintf(`,"expires_in":%d`, a.expires)
+			}
+			fmt.Fprintf(w, `{"access_token":%q,"token_type":"bearer"%s}`, token, expires)
+		}
+	})
+}
+
+// revoke makes all tokens so far worth nothing.
+func (a *authorizationServer) revoke() { clear(a.valid) }
+
+func (a *authorizationServer) takes(r *http.Request) bool {
+	return a.valid[strings.TrimPrefix(r.Header.Get("Authorization"), "Bearer ")]
+}
+
+// serveHTTP serves at another address of the endpoint's network, one request at a time.
+func serveHTTP(t *testing.T, e *endpoint, address string, handler http.HandlerFunc) (stop func()) {
+	t.Helper()
+	listener, err := e.Listen("tcp", address)
+	if err != nil {
+		t.Fatal(err)
+	}
+	turn := make(chan struct{}, 1)
+	server := &http.Server{ErrorLog: slog.NewLogLogger(slog.DiscardHandler, 0), Handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		_, _ = io.Copy(io.Discard, r.Body) // only then is the end of a request noticed
+		turn <- struct{}{}
+		defer func() { <-turn }()
+		handler(w, r)
+	})}
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		_ = server.Serve(listener)
+	}()
+	stop = func() {
+		server.Close()
+		listener.Close()
+		<-done
+	}
+	t.Cleanup(stop)
+	return stop
+}
+
+func oauth(t *testing.T, secret string) Auth {
+	t.Helper()
+	return Auth{Mechanism: AuthOAuth2, TokenURL: "http://127.0.0.1:81/token", ClientID: "signup", ClientSecretFile: fileOf(t, secret), Scopes: []string{"rows"}}
+}
+
+func TestATokenIsAskedForOnceAndRenewedBeforeItEnds(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		a := &authorizationServer{secret: "s1", expires: 100, took: 3 * time.Second}
+		refused := 0
+		e := newEndpoint(t, func(_ int, w http.ResponseWriter, r *http.Request) {
+			pause(10 * time.Millisecond)
+			if !a.takes(r) {
+				refused++
+				w.WriteHeader(http.StatusUnauthorized)
+			}
+		})
+		a.serve(t, e)
+		s := e.sink(t, func(c *Config) { c.Auth = oauth(t, "s1") })
+		if errs := s.deliver(t.Context(), 200); errs[0] != nil || a.asked != 1 {
+			t.Fatalf("%v, asked %d times", errs[0], a.asked)
+		}
+		for begin := time.Now(); time.Since(begin) < 10*time.Minute; {
+			sent := time.Now()
+			if err := s.Deliver(t.Context(), row("1")); err != nil || time.Since(sent) > 50*time.Millisecond {
+				t.Fatalf("%v in %v: nobody waits for a new token while the old one is good", err, time.Since(sent))
+			}
+			pause(50 * time.Millisecond)
+		}
+		if refused != 0 || a.asked < 7 || a.asked > 9 {
+			t.Errorf("%d refused, asked %d times in ten minutes", refused, a.asked)
+		}
+		if n := s.metric(t, "signup_sheet_token_requests_total", "result", "given"); int(n) != a.asked {
+			t.Errorf("counted %v of %d", n, a.asked)
+		}
+	})
+}
+
+// A 401 is no failure of a row, nor evidence, if a fresh token is taken: it is asked for once, for all in flight.
+func TestATokenThatIsRevokedIsReplacedAtOnce(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		a := &authorizationServer{secret: "s1", expires: 3600, took: 100 * time.Millisecond}
+		e := newEndpoint(t, func(_ int, w http.ResponseWriter, r *http.Request) {
+			pause(10 * time.Millisecond)
+			if !a.takes(r) {
+				w.WriteHeader(http.StatusUnauthorized)
+			}
+		})
+		a.serve(t, e)
+		s := e.sink(t, func(c *Config) { c.Auth = oauth(t, "s1") })
+		for round := 1; round < 4; round++ {
+			began := time.Now()
+			if errs := s.deliver(t.Context(), 200); errs[0] != nil || errs[199] != nil {
+				t.Fatal(errs)
+			}
+			if a.asked != round || time.Since(began) > time.Second {
+				t.Errorf("asked %d times in round %d, which took %v", a.asked, round, time.Since(began))
+			}
+			a.revoke()
+			pause(replaceAfter)
+		}
+		if s.metric(t, "signup_sheet_holds_total") != 0 || s.metric(t, "signup_sheet_retries_total") != 0 {
+			t.Error("counted as failures")
+		}
+		if n := s.metric(t, "signup_sheet_credential_repeats_total"); n < 64 || n > 128 {
+			t.Errorf("%v repeats of 2 × 64", n)
+		}
+	})
+}
+
+// An endpoint that takes no token at all is not our reason to ask the authorization server at each attempt.
+func TestTokensThatAreNeverTakenAreAHold(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		a := &authorizationServer{secret: "s1", expires: 3600}
+		e := newEndpoint(t, always(http.StatusUnauthorized))
+		a.serve(t, e)
+		s := e.sink(t, func(c *Config) { c.Auth = oauth(t, "s1") })
+		ctx, cancel := context.WithTimeout(t.Context(), 10*time.Minute)
+		defer cancel()
+		s.deliver(ctx, 200)
+		if h, held := s.Hold(); !held || h.Reason != reasonUnauthorised {
+			t.Errorf("%+v", h)
+		}
+		if n := len(e.requests()); n > 2*64+2*40 || a.asked > 40 {
+			t.Errorf("%d requests, and asked %d times in ten minutes", n, a.asked)
+		}
+	})
+}
+
+// The authorization server is away, or does not know us: rows wait in a hold, as long as it takes, and none of them is to
+// blame. Nothing is sent without a token.
+func TestWithoutATokenRowsWaitInAHold(t *testing.T) {
+	for name, c := range map[string]struct{ breaks, mends func(*authorizationServer) }{
+		"away":    {func(a *authorizationServer) { a.broken = true }, func(a *authorizationServer) { a.broken = false }},
+		"refuses": {func(a *authorizationServer) { a.secret = "other" }, func(a *authorizationServer) { a.secret = "s1" }},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				a := &authorizationServer{secret: "s1", expires: 3600}
+				c.breaks(a)
+				e := newEndpoint(t, func(_ int, w http.ResponseWriter, r *http.Request) {
+					if !a.takes(r) {
+						t.Error("a request without a token")
+					}
+				})
+				a.serve(t, e)
+				s := e.sink(t, func(c *Config) { c.Auth = oauth(t, "s1") })
+				crowd := s.keys(t.Context(), 64, 3)
+				pause(20 * time.Minute)
+				h, held := s.Hold()
+				if !held || h.Reason != reasonToken || a.asked > 130 || len(e.requests()) != 0 {
+					t.Errorf("%+v, asked %d times, %d requests", h, a.asked, len(e.requests()))
+				}
+				if f, failed := s.LastFailure(); !failed || f.Kind != reasonToken {
+					t.Errorf("%+v", f)
+				}
+				if !strings.Contains(s.logs.String(), "sink.auth.token_url") || !strings.Contains(s.logs.String(), "no token: the authorization server answered ") {
+					t.Error("no line says what to do")
+				}
+				if s.metric(t, "signup_sheet_hold", "reason", reasonToken) != 1 || s.metric(t, "signup_sheet_token_requests_total", "result", "failed") == 0 {
+					t.Error("no metric says so")
+				}
+				c.mends(a)
+				began := time.Now()
+				crowd.running.Wait()
+				if accepted, givenUp := crowd.counts(); accepted != 192 || givenUp != 0 || time.Since(began) > 31*time.Second {
+					t.Errorf("%d accepted and %d given up in %v", accepted, givenUp, time.Since(began))
+				}
+				if s.metric(t, "signup_sheet_retries_total") != 0 {
+					t.Error("rows are said to have failed")
+				}
+			})
+		})
+	}
+}
+
+// While there is a token that is good, nobody misses the authorization server.
+func TestATokenIsUsedOnWhileThereIsNoOther(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		a := &authorizationServer{secret: "s1", expires: 100}
+		e := newEndpoint(t, func(_ int, w http.ResponseWriter, r *http.Request) {
+			if !a.takes(r) {
+				w.WriteHeader(http.StatusUnauthorized)
+			}
+		})
+		a.serve(t, e)
+		s := e.sink(t, func(c *Config) { c.Auth = oauth(t, "s1") })
+		for begin := time.Now(); time.Since(begin) < 99*time.Second; pause(time.Second) {
+			if err := s.Deliver(t.Context(), row("1")); err != nil {
+				t.Fatal(err)
+			}
+			a.broken = true
+		}
+		if s.metric(t, "signup_sheet_holds_total") != 0 || a.asked < 3 || a.asked > 6 {
+			t.Errorf("asked %d times", a.asked)
+		}
+	})
+}
+
+// A stop does not wait for a token.
+func TestAStopEndsTheWaitForAToken(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		a := &authorizationServer{secret: "s1", took: time.Minute}
+		e := newEndpoint(t, always(http.StatusOK))
+		a.serve(t, e)
+		s := e.sink(t, func(c *Config) { c.Auth = oauth(t, "s1") })
+		ctx, cancel := context.WithTimeout(t.Context(), time.Second)
+		defer cancel()
+		began := time.Now()
+		s.deliver(ctx, 3)
+		if time.Since(began) != time.Second {
+			t.Errorf("took %v", time.Since(began))
+		}
+		s.Close()
+		if time.Since(began) != time.Second {
+			t.Errorf("closing took %v", time.Since(began))
+		}
+	})
+}
+
+func TestAnAnswerThatIsNoTokenIsNone(t *testing.T) {
+	for _, answer := range []string{
+		`{}`, `{"access_token":"","token_type":"bearer"}`, `{"access_token":"a b","token_type":"bearer"}`, `{"access_token":"abc","token_type":"mac"}`,
+		`<html>S3CR3T</html>`, `{"access_token":"` + strings.Repeat("x", maxToken+1) + `","token_type":"bearer"}`,
+	} {
+		synctest.Test(t, func(t *testing.T) {
+			e := newEndpoint(t, always(http.StatusOK))
+			serveHTTP(t, e, "127.0.0.1:81", func(w http.ResponseWriter, _ *http.Request) {
+				w.Header().Set("Content-Type", "application/json")
+				_, _ = io.WriteString(w, answer)
+			})
+			s := e.sink(t, func(c *Config) { c.Auth = oauth(t, "s1") })
+			ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
+			defer cancel()
+			if err := s.Deliver(ctx, row("1")); err == nil || len(e.requests()) != 0 {
+				t.Errorf("%.40s: %v", answer, err)
+			}
+			if !strings.Contains(s.logs.String(), "answer holds no token") || strings.Contains(s.logs.String(), "S3CR3T") {
+				t.Errorf("%.40s: %s", answer, s.logs.String())
+			}
+		})
+	}
+}
