@@ -79,7 +79,7 @@ func misconfigurations(secure *tls.Config) []misconfiguration {
 		{name: "expired token", url: own, status: 401, header: `WWW-Authenticate: Bearer error="invalid_token"`, body: `{"error":"token expired"}`, reason: reasonUnauthorised, verdict: atFault, advice: "The token has expired", followed: "nothing is dead-lettered"},
 		{name: "expired token, in the head only", url: own, status: 401, header: `WWW-Authenticate: Bearer error="invalid_token", error_description="The access token expired"`, reason: reasonUnauthorised, verdict: atFault, advice: "The token has expired", followed: "nothing is dead-lettered"},
 		{name: "expired token: HubSpot", url: "http://api.hubapi.com/crm/objects/2026-03/contacts/batch/upsert", status: 401, body: `{"status":"error","category":"EXPIRED_AUTHENTICATION"}`, reason: reasonUnauthorised, verdict: atFault, advice: "The token has expired", followed: "nothing is dead-lettered"},
-		{name: "no token", url: own, status: 401, reason: reasonUnauthorised, verdict: atFault, advice: "check the token, key or password", followed: "nothing is dead-lettered"},
+		{name: "no token", url: own, status: 401, reason: reasonUnauthorised, verdict: atFault, advice: "check what it wants", followed: "nothing is dead-lettered"},
 		// Wrong signature.
 		{name: "wrong signature", url: own, status: 401, body: `{"error":"No matching signature found"}`, reason: reasonUnauthorised, verdict: atFault, advice: "use the same secret on both sides", followed: "nothing is dead-lettered"},
 		{name: "wrong signature, called a bad request", url: own, status: 400, body: "invalid signature", reason: reasonRefused, verdict: refused, advice: "use the same secret on both sides", followed: "dead-letter it, if the endpoint takes other rows"},

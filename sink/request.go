@@ -28,6 +28,7 @@ func (s *Sink) Request(ctx context.Context, row Row) (Request, error) {
 	if tooLarge := s.tooLarge(row); tooLarge != nil {
 		return Request{}, tooLarge
 	}
+	// Nobody is asked for an access token: it would not be shown.
 	e := s.envelope(ctx, row, s.webhook.Load(), "", time.Now())
 	defer s.done(e, false)
 	// Without the trace, by which an attempt would take it for sent.

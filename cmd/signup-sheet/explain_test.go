@@ -129,6 +129,34 @@ func TestExplainKnowsPresetsAndTheirLimits(t *testing.T) {
 	}
 }
 
+// Whatever authenticates is left out, and nobody is asked for a token.
+func TestExplainLeavesOutWhatAuthenticates(t *testing.T) {
+	const event = `{"id":"x","email":"ann@example.com"}`
+	server := endpoint(t, (*httptest.Server).Start)
+	for _, c := range []struct {
+		args []string
+		want []string
+	}{
+		{[]string{"--sink.auth.mechanism", "bearer", "--sink.auth.token_file", write(t, "S3CR3T")}, []string{"\nAuthorization: [secret]\n"}},
+		{[]string{"--sink.auth.mechanism", "api-key", "--sink.auth.header", "X-Sheet-Key", "--sink.auth.token_file", write(t, "S3CR3T")}, []string{"\nX-Sheet-Key: [secret]\n"}},
+		{
+			[]string{"--sink.auth.mechanism", "oauth2", "--sink.auth.token_url", server.URL, "--sink.auth.client_id", "me", "--sink.auth.client_secret_file", write(t, "S3CR3T")},
+			[]string{"\nAuthorization: [secret]\n"},
+		},
+		{
+			[]string{"--sink.auth.mechanism", "hmac", "--sink.auth.secrets_file", write(t, "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw")},
+			[]string{"\nWebhook-Id: x\n", "\nWebhook-Timestamp: 1", "\nWebhook-Signature: [secret]\n"},
+		},
+	} {
+		code, stdout, stderr := explainedAs(t, event, append(c.args, "--sink.url", "https://hooks.example.com/S3CR3T")...)
+		for _, want := range c.want {
+			if code != exitFine || !strings.Contains(stdout, want) {
+				t.Errorf("%v: exit code %d, want %q in\n%s%s", c.args, code, want, stdout, stderr)
+			}
+		}
+	}
+}
+
 // agify is asked with --enrich, and only then.
 func TestExplainAsksForAnAgeWhenToldTo(t *testing.T) {
 	asked := 0
@@ -162,7 +190,7 @@ func TestExplainTakesARecordOfTheTopic(t *testing.T) {
 	at := time.Date(2026, 11, 1, 8, 15, 30, 5e6, time.UTC)
 	cluster.Produce(t, topic,
 		&kgo.Record{Partition: 1, Value: []byte("{"), Timestamp: time.Now()},
-		&kgo.Record{Partition: 1, Key: []byte("k-1"), Value: []byte(`{"email":"ann@example.com"}`), Headers: []kgo.RecordHeader{{Key: "traceparent", Value: []byte("x")}}, Timestamp: at},
+		&kgo.Record{Partition: 1, Key: []byte("k-1"), Value: []byte(`{"email":"ann@example.com"}`), Headers: []kgo.RecordHeader{{Key: "traceparent", Value: []byte("00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01")}}, Timestamp: at},
 		&kgo.Record{Partition: 1, Key: []byte("k-2"), Timestamp: time.Now()})
 	flags := []string{"--kafka.brokers", strings.Join(cluster.Addrs(), ","), "--kafka.topic", topic, "--partition", "1", "--offset"}
 	for _, c := range []struct {
@@ -171,7 +199,7 @@ func TestExplainTakesARecordOfTheTopic(t *testing.T) {
 		want   []string
 	}{
 		{"0", 1, []string{"poison: the JSON ends too early", "a dead letter of class decode in letters"}},
-		{"1", 0, []string{"partition 1, offset 1, of 2026-11-01T08:15:30.005Z", `key "k-1", headers traceparent, value of 27 bytes`, "made of topic, partition, offset and time", `"timestamp":"2026-11-01T08:15:30.005Z"`}},
+		{"1", 0, []string{"partition 1, offset 1, of 2026-11-01T08:15:30.005Z", `key "k-1", headers traceparent, value of 27 bytes`, "made of topic, partition, offset and time", "Traceparent: 00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01", `"timestamp":"2026-11-01T08:15:30.005Z"`}},
 		{"2", 1, []string{"tombstone: it would be skipped"}},
 		{"3", 1, []string{"partition 1 has no offset 3 yet: its offsets are 0 to 2"}},
 		{"1", 1, []string{"dead_letter.force names the record"}},

@@ -3,10 +3,12 @@ package main
 import (
 	"bytes"
 	"crypto/tls"
+	"encoding/pem"
 	"io"
 	"log/slog"
 	"net/http"
 	"net/http/httptest"
+	"slices"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -92,6 +94,66 @@ func TestProbeExplainsTheAnswer(t *testing.T) {
 			}
 		})
 	}
+}
+
+// What a probe says of the ways to authenticate and to encrypt.
+func TestProbeExplainsAuthenticationAndTLS(t *testing.T) {
+	token := func(status int, text string) string {
+		server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+			w.Header().Set("Content-Type", "application/json")
+			w.WriteHeader(status)
+			_, _ = io.WriteString(w, text)
+		}))
+		t.Cleanup(server.Close)
+		return server.URL
+	}
+	wants := func(header string) http.HandlerFunc {
+		return func(w http.ResponseWriter, r *http.Request) {
+			if !strings.HasPrefix(r.Header.Get("Authorization")+r.Header.Get("Webhook-Signature"), header) {
+				w.WriteHeader(http.StatusUnauthorized)
+			}
+		}
+	}
+	oauth := []string{"--sink.auth.mechanism", "oauth2", "--sink.auth.client_id", "me", "--sink.auth.client_secret_file", write(t, "S3CR3T"), "--sink.auth.token_url"}
+	for _, c := range []struct {
+		name    string
+		handler http.HandlerFunc
+		args    []string
+		code    int
+		want    []string
+	}{
+		{"no token", wants("Bearer"), nil, 1, []string{"✗ 401 Unauthorized", "sink.auth.mechanism"}},
+		{"a token", wants("Bearer S3CR3T"), []string{"--sink.auth.mechanism", "bearer", "--sink.auth.token_file", write(t, "S3CR3T")}, 0, []string{"✓ 200 OK", "Authorization: [secret]"}},
+		{"a signature", wants("v1,"), []string{"--sink.auth.mechanism", "hmac", "--sink.auth.secrets_file", write(t, "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw")}, 0, []string{"✓ 200 OK"}},
+		{"an access token", wants("Bearer S3CR3T"), append(slices.Clone(oauth), token(200, `{"access_token":"S3CR3T","token_type":"Bearer","expires_in":3600}`)), 0, []string{"✓ 200 OK"}},
+		{"no access token", wants("Bearer S3CR3T"), append(slices.Clone(oauth), token(401, `{"error":"invalid_client"}`)), 1, []string{"verdict endpoint, token", "No row was sent", "sink.auth.client_id"}},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			code, out := probedWith(t, (*httptest.Server).Start, c.handler, c.args...)
+			for _, want := range c.want {
+				if code != c.code || !strings.Contains(strings.Join(strings.Fields(out), " "), want) {
+					t.Errorf("exit code %d, want %q in\n%s", code, want, out)
+				}
+			}
+		})
+	}
+
+	t.Run("a certificate of one's own", func(t *testing.T) {
+		server := httptest.NewTLSServer(wants(""))
+		defer server.Close()
+		authorities := write(t, string(pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: server.Certificate().Raw})))
+		var stdout, stderr bytes.Buffer
+		if code := run(t.Context(), []string{"probe", "--sink.url", server.URL, "--sink.tls.ca_file", authorities}, nil, &stdout, &stderr); code != exitFine {
+			t.Errorf("exit code %d: %s%s", code, stdout.String(), stderr.String())
+		}
+	})
+	t.Run("plain HTTP to another machine", func(t *testing.T) {
+		var stdout, stderr bytes.Buffer
+		code := run(t.Context(), []string{"probe", "--sink.url", "http://hooks.example.com/S3CR3T"}, nil, &stdout, &stderr)
+		if code != exitUsage || stdout.Len() > 0 || !strings.Contains(stderr.String(), "want https://, or set sink.allow_http") || strings.Contains(stderr.String(), "S3CR3T") {
+			t.Errorf("exit code %d: %s%s", code, stdout.String(), stderr.String())
+		}
+	})
 }
 
 // Whoever answers cannot control the terminal of the one who probes.
