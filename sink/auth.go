@@ -69,8 +69,8 @@ func (a Auth) sendsAuthorization() bool {
 
 // CheckAuthHeader reports whether an API key can be sent in a field of this name.
 func CheckAuthHeader(name string) error {
-	const tokenCharacters = "!#$%&'*+-.^_`|~0123456789abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ" // RFC 9110, section 5.6.2
-	if name == "" || len(name) > 128 || strings.Trim(name, tokenCharacters) != "" {
+	const fieldCharacters = "!#$%&'*+-.^_`|~0123456789abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ" // RFC 9110, section 5.6.2
+	if name == "" || len(name) > 128 || strings.Trim(name, fieldCharacters) != "" {
 		return errors.New("want the name of a header field, such as X-Api-Key")
 	}
 	taken := []string{

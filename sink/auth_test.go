@@ -446,7 +446,7 @@ func TestWithoutATokenRowsWaitInAHold(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				a := &authorizationServer{secret: "s1", expires: 3600}
 				c.breaks(a)
-				e := newEndpoint(t, func(_ int, w http.ResponseWriter, r *http.Request) {
+				e := newEndpoint(t, func(_ int, _ http.ResponseWriter, r *http.Request) {
 					if !a.takes(r) {
 						t.Error("a request without a token")
 					}

@@ -39,9 +39,7 @@ func isTraceState(text string) bool {
 		if strings.TrimSpace(member) == "" {
 			continue // allowed
 		}
-		if !ok || key == "" || value == "" || strings.ContainsFunc(key, func(r rune) bool {
-			return !('a' <= r && r <= 'z' || '0' <= r && r <= '9' || strings.ContainsRune("_-*/@", r))
-		}) {
+		if !ok || value == "" || key == "" || strings.Trim(key, "abcdefghijklmnopqrstuvwxyz0123456789_-*/@") != "" {
 			return false
 		}
 	}

@@ -61,7 +61,7 @@ type Entry struct {
 	EventID   string
 	Row       Row
 	Body      []byte      // as it came
-	Header    http.Header // Content-Type, User-Agent, Idempotency-Key and Webhook-Id, those that came
+	Header    http.Header // Content-Type, User-Agent, Idempotency-Key, Webhook-Id, Traceparent and Tracestate, those that came
 	Time      time.Time   // of the acceptance
 	Attempt   int         // the attempt that was accepted, from 1, of those with this event id
 	Duplicate bool        // the event id was accepted before
@@ -156,7 +156,7 @@ func isJSON(mediaType string) bool {
 
 func interesting(all http.Header) http.Header {
 	some := make(http.Header, 4)
-	for _, name := range []string{"Content-Type", "User-Agent", "Idempotency-Key", "Webhook-Id"} {
+	for _, name := range []string{"Content-Type", "User-Agent", "Idempotency-Key", "Webhook-Id", "Traceparent", "Tracestate"} {
 		if values, ok := all[name]; ok {
 			some[name] = values
 		}
