@@ -213,6 +213,11 @@ func moodHas(text string) string {
 	return fmt.Sprintf(`document.getElementById("mood-text").textContent.includes(%q)`, text)
 }
 
+// held is the condition that the reason stands before the stage at which rows wait.
+func held(reason string) string {
+	return fmt.Sprintf(`document.querySelector('[data-stage="delivered"]').classList.contains("held") && document.getElementById("gate").textContent === %q`, reason)
+}
+
 func TestBrowserShowsTheSheetAndEveryButtonWorks(t *testing.T) {
 	v := browse(t, 1280, 800)
 	v.until("rows", `document.querySelectorAll("#sheet-signups tbody tr").length > 10`)
@@ -224,6 +229,23 @@ func TestBrowserShowsTheSheetAndEveryButtonWorks(t *testing.T) {
 		},
 		"limit": func() {
 			v.switchOn("limit", moodHas("Held: ")+` && document.getElementById("mood-next").textContent.startsWith("Next try in")`, delivering)
+		},
+		"slow": func() {
+			v.switchOn("slow", numberOf("in_flight")+` > 40 && document.getElementById("mood-detail").textContent.includes("takes its time")`,
+				delivering+" && "+numberOf("in_flight")+" < 15")
+		},
+		"token": func() {
+			v.switchOn("token", held("unauthorised")+" && "+moodHas("Held: ")+" && "+moodHas("401"), delivering)
+		},
+		"refuse": func() {
+			v.switchOn("refuse", held("refused")+" && "+moodHas("Held: ")+" && "+moodHas("400"), delivering)
+		},
+		"flood": func() {
+			before := v.count("dead_letters")
+			v.click("#button-flood")
+			v.until("a flood", isPressed("flood", true))
+			v.until("its dead letters", fmt.Sprintf("%s >= %d", numberOf("dead_letters"), before+floodRecords))
+			v.until("its end by itself", isPressed("flood", false)+" && "+delivering)
 		},
 		"second": func() {
 			v.switchOn("second", `document.querySelectorAll('#consumers li[data-well="true"]').length === 2`, oneConsumer)

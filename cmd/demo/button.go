@@ -8,6 +8,9 @@ import (
 	"signup-sheet/internal/receiver"
 )
 
+// slowRow is how long a slow sheet takes for a row: the consumer's requests in flight then just keep pace with what is published.
+const slowRow = 3 * time.Second
+
 // button makes trouble on purpose.
 type button struct {
 	name  string // in its address
@@ -24,9 +27,16 @@ func (l *live) buttons() []button {
 			receiver.Always(receiver.Answer{Status: http.StatusServiceUnavailable})),
 		l.endpointButton("limit", "Rate limit", "The sheet takes 30 rows in 6 seconds and answers 429 with Retry-After to the others.",
 			limit(30, 6*time.Second)),
+		l.endpointButton("slow", "Slow", "The sheet takes 3 seconds for each row. More rows are on their way at once, and all arrive.",
+			receiver.Always(receiver.Answer{Delay: slowRow})),
+		l.endpointButton("token", "Expired token", "The sheet answers 401 to everything. Rows wait until it takes the token again.",
+			receiver.Always(receiver.Answer{Status: http.StatusUnauthorized})),
+		l.endpointButton("refuse", "Refuse everything", "The sheet answers 400 to every row. That says more of the sheet than of the rows: they wait. Only if nothing new comes for a minute can a few become dead letters.",
+			receiver.Always(receiver.Answer{Status: http.StatusBadRequest})),
 		{"kill", "kill -9", "Kills consumer 1 without warning and starts it again. What was in flight is sent again, and refused as a duplicate.", nil, l.kill},
 		{"second", "Second consumer", "Starts another consumer: the group shares out the partitions. Press again to stop it in good order.", func() bool { return l.fleet.has(secondConsumer) }, l.second},
 		{"poison", "Poison record", "Publishes a record that is no signup. It goes to the dead letters and stops nobody.", nil, l.poison},
+		{"flood", "Poison flood", "Publishes 300 records that cannot be decoded among the signups. It ends by itself, or when pressed again.", l.publisher.isFlooding, l.flood},
 		{"pause", "Pause publishing", "Nothing new is published, so that what is in flight can be seen to arrive.", l.publisher.isPaused, l.pause},
 	}
 }
@@ -62,6 +72,11 @@ func (l *live) second(on bool) error {
 
 func (l *live) poison(bool) error {
 	l.publisher.poison()
+	return nil
+}
+
+func (l *live) flood(on bool) error {
+	l.publisher.flood(on)
 	return nil
 }
 

@@ -71,6 +71,39 @@ func TestARecordIsOpenUntilItIsAccountedFor(t *testing.T) {
 	}
 }
 
+func TestARowMayBeDeadLetteredIfTheSheetRefusesRowsOnPurpose(t *testing.T) {
+	for class, wrong := range map[string]int{"refused": 0, "validate": 1} {
+		l := book()
+		l.refusals = true
+		l.deadLetter(letter(0, class))
+		a := l.settle(offsets{1: 1}, offsets{0: 1}, func(string) int { return 0 })
+		if a.open != 3 || a.lost != 0 || a.deadLetters != 1 || len(l.wrongs()) != wrong {
+			t.Errorf("%s: %+v, %q", class, a, l.wrongs())
+		}
+	}
+	l := book()
+	l.refusals = true
+	l.deadLetter(letter(3, "refused"))
+	l.settle(offsets{1: 4}, offsets{0: 1}, func(string) int { return 2 })
+	if len(l.wrongs()) != 1 {
+		t.Errorf("a tombstone was refused: %q", l.wrongs())
+	}
+}
+
+func TestARowOfAKilledConsumerMayBeInTheSheetAndRefused(t *testing.T) {
+	for class, wrong := range map[string]int{"refused": 0, "validate": 1} {
+		l := newLedger()
+		l.crashes, l.refusals = true, true
+		l.publish(record{kind: fresh, id: "a"}, &kgo.Record{Topic: topic, Partition: 1})
+		l.settle(nil, nil, func(string) int { return 1 })
+		l.deadLetter(letter(0, class))
+		l.compare(offsets{1: 1}, offsets{1: 1}, offsets{0: 1})
+		if len(l.wrongs()) != wrong {
+			t.Errorf("%s: %q", class, l.wrongs())
+		}
+	}
+}
+
 func TestASecondDeadLetterIsNoticedAfterTheFirstIsSettled(t *testing.T) {
 	l := book()
 	accepted := func(string) int { return 2 }

@@ -35,7 +35,7 @@ type live struct {
 func newLive(d *demo) *live {
 	signups := newGenerator(d.opts.seed, time.Now)
 	signups.simple = true // what is published is then a row or a dead letter, and duplicates are the consumer's
-	d.ledger.crashes = true
+	d.ledger.crashes, d.ledger.refusals = true, true
 	began := time.Now()
 	return &live{
 		demo:      d,

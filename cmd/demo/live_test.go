@@ -216,7 +216,37 @@ func TestEachButtonMakesItsTroubleAndEndsIt(t *testing.T) {
 	s.press("limit?on=false")
 	s.until("no hold", func(v view) bool { return v.Mood.Kind == "well" })
 
+	s.press("slow?on=true")
+	s.until("rows that take long", func(v view) bool {
+		return v.Counts.InFlight > 40 && v.Mood.Kind == "well" && strings.Contains(v.Mood.Detail, "takes its time")
+	})
+	s.press("slow?on=false")
+	s.until("no row that takes long", func(v view) bool { return v.Counts.InFlight < 15 && v.Mood.Detail == "" })
+
+	for button, reason := range map[string]string{"token": "(401, 403)", "refuse": "refuses rows"} {
+		letters := s.state().Letters
+		before := refusedLetters(letters)
+		s.press(button + "?on=true")
+		v = s.until("a hold for "+button, func(v view) bool {
+			return strings.HasPrefix(v.Mood.Text, "Held: ") && strings.Contains(v.Mood.Text, reason) && v.Mood.NextMS > 0 && v.Counts.InFlight > 40
+		})
+		s.press(button + "?on=false")
+		v = s.until("recovery from "+button, func(w view) bool { return w.Mood.Kind == "well" && w.Counts.Rows > v.Counts.Rows+40 })
+		if refusedLetters(v.Letters) > before {
+			t.Errorf("after %s there are dead letters of rows that nothing is wrong with: %q", button, v.Letters.Cells)
+		}
+	}
+
 	letters := s.state().Counts.DeadLetters
+	s.press("flood?on=true")
+	if !isOn(s.state(), "flood") {
+		t.Error("no flood")
+	}
+	v = s.until("dead letters", func(v view) bool { return v.Counts.DeadLetters >= letters+floodRecords })
+	s.until("the end of the flood by itself", func(v view) bool { return !isOn(v, "flood") && v.Mood.Kind == "well" })
+	s.moreRows(v.Counts.Rows + 20)
+
+	letters = s.state().Counts.DeadLetters
 	s.press("pause?on=true")
 	s.until("nothing in flight", settled)
 	s.press("poison")
@@ -252,6 +282,20 @@ func TestEachButtonMakesItsTroubleAndEndsIt(t *testing.T) {
 	if v.Counts.Published != v.Counts.Rows+v.Counts.DeadLetters {
 		t.Errorf("%+v", v.Counts)
 	}
+}
+
+// refusedLetters counts the dead letters of rows that the sheet refused.
+func refusedLetters(all *lines) (n int) {
+	for _, cells := range all.Cells {
+		if cells[0] == classRefused {
+			n++
+		}
+	}
+	return n
+}
+
+func isOn(v view, button string) bool {
+	return slices.ContainsFunc(v.Buttons, func(b buttonView) bool { return b.Name == button && b.On })
 }
 
 func TestCtrlCInTroubleLosesNothingAndIsNoFailure(t *testing.T) {

@@ -35,12 +35,29 @@ func moodOf(now time.Time, reports []report, a account, paused bool) mood {
 	case paused:
 		m = mood{Kind: "well", Text: "Publishing is paused. What is in flight arrives."}
 	default:
-		m = mood{Kind: "well", Text: "Delivering."}
+		m = mood{Kind: "well", Text: "Delivering.", Detail: slowness(reports)}
 	}
 	if !m.until.IsZero() {
 		m.NextMS = max(0, m.until.Sub(now).Milliseconds())
 	}
 	return m
+}
+
+// manyOnTheWay is how many rows at once are more than a sheet that answers promptly has to do with.
+const manyOnTheWay = 15
+
+// slowness says that the sheet takes its time, if it does.
+func slowness(reports []report) string {
+	onTheWay := 0
+	for _, r := range reports {
+		if r.status != nil {
+			onTheWay += r.status.Attempts
+		}
+	}
+	if onTheWay < manyOnTheWay {
+		return ""
+	}
+	return number(onTheWay) + " rows are with the sheet, which takes its time to answer."
 }
 
 // whyWaiting returns nothing if deliveries go on.
@@ -98,6 +115,8 @@ func holdText(reason string) string {
 		return "the sheet asks for time (429, Retry-After)"
 	case "failing":
 		return "the sheet fails (5xx)"
+	case "refused":
+		return "the sheet refuses rows (400, 422)"
 	case "unauthorised":
 		return "the sheet wants another token (401, 403)"
 	case "not_found":

@@ -2,6 +2,7 @@ package main
 
 import (
 	"bytes"
+	"slices"
 
 	"signup-sheet/consumer/signup"
 )
@@ -36,8 +37,16 @@ func flaws() []flaw {
 
 // poison returns the n-th broken event; the flaws take turns.
 func (g *generator) poison(n int) record {
-	all := flaws()
-	f := all[n%len(all)]
+	return g.spoilt(flaws(), n)
+}
+
+// undecodable returns the n-th broken event of those that are no JSON, or not the JSON of an event.
+func (g *generator) undecodable(n int) record {
+	return g.spoilt(slices.DeleteFunc(flaws(), func(f flaw) bool { return f.class != signup.Undecodable }), n)
+}
+
+func (g *generator) spoilt(by []flaw, n int) record {
+	f := by[n%len(by)]
 	e := g.event(true)
 	return record{kind: poison, key: []byte(e.user.key), value: f.spoil(e), class: f.class, flaw: f.name}
 }

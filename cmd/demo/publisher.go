@@ -17,7 +17,14 @@ type publisher struct {
 	signups *generator
 	paused  bool
 	poisons int
+	flooded int // undecodable records that are still to come
 }
+
+// A flood is so many undecodable records, some at each tick: with the usual pace it takes three seconds.
+const (
+	floodRecords = 300
+	floodPerTick = 5
+)
 
 // run publishes a signup at each tick of pace until ctx ends.
 func (p *publisher) run(ctx context.Context, pace time.Duration) {
@@ -28,9 +35,37 @@ func (p *publisher) run(ctx context.Context, pace time.Duration) {
 		case <-ctx.Done():
 			return
 		case <-ticker.C:
-			p.signup()
+			p.tick()
 		}
 	}
+}
+
+// tick publishes a signup, and what is due of a flood.
+func (p *publisher) tick() {
+	p.signup()
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	for range min(p.flooded, floodPerTick) {
+		p.publish(p.signups.undecodable(p.poisons))
+		p.poisons++
+		p.flooded--
+	}
+}
+
+// flood begins a flood, or ends it.
+func (p *publisher) flood(on bool) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.flooded = 0
+	if on {
+		p.flooded = floodRecords
+	}
+}
+
+func (p *publisher) isFlooding() bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.flooded > 0
 }
 
 func (p *publisher) signup() {

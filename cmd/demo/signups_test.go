@@ -76,6 +76,22 @@ func TestEveryFlawIsPoisonInEveryEvent(t *testing.T) {
 	}
 }
 
+func TestAFloodIsOfRecordsThatCannotBeDecoded(t *testing.T) {
+	d := signup.NewDecoder(signup.Limits{})
+	g := newGenerator(2, noon)
+	seen := map[string]bool{}
+	for i := range floodRecords {
+		r := g.undecodable(i)
+		if _, poisoned := decode(t, d, i, r.value); r.kind != poison || poisoned == nil || poisoned.Class != signup.Undecodable {
+			t.Fatalf("%s: %v", r.flaw, poisoned)
+		}
+		seen[r.flaw] = true
+	}
+	if len(seen) < 5 {
+		t.Errorf("only %d flaws", len(seen))
+	}
+}
+
 func TestAThousandSignupsHaveSomeOfEverything(t *testing.T) {
 	kinds, flawsSeen, keys := map[kind]int{}, map[string]int{}, map[string]int{}
 	withoutID, withoutKey := 0, 0

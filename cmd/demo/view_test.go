@@ -135,6 +135,13 @@ func TestThePageSaysWhyDeliveriesWait(t *testing.T) {
 		{"rows that are tried again", []report{running(func(s *member.Status) {
 			s.Retrying, s.LastFailure = 12, &member.Failure{What: "failing"}
 		})}, account{open: 12}, false, "waiting", "Rows wait for their next attempt: the sheet fails (5xx).", "failing", 0},
+		{"an expired token", []report{running(func(s *member.Status) {
+			s.Holds = []member.Hold{{Reason: "unauthorised", NextProbe: soon}}
+		})}, account{open: 9}, false, "waiting", "Held: the sheet wants another token (401, 403).", "unauthorised", 4000},
+		{"everything is refused", []report{running(func(s *member.Status) {
+			s.Holds = []member.Hold{{Reason: "refused", NextProbe: soon}}
+		})}, account{open: 9}, false, "waiting", "Held: the sheet refuses rows (400, 422).", "refused", 4000},
+		{"a slow sheet", []report{running(func(s *member.Status) { s.Attempts = 60 })}, account{open: 60}, false, "well", "Delivering.", "", 0},
 		{"an old failure", []report{running(func(s *member.Status) { s.LastFailure = &member.Failure{What: "failing"} })}, account{}, false, "well", "Delivering.", "", 0},
 		{"no consumer yet", []report{{seat: seat{name: firstConsumer}}}, account{}, false, "waiting", "starting", "no member", 0},
 		{"a killed consumer", []report{{seat: seat{name: firstConsumer, killed: noon().Add(-7 * time.Second)}}}, account{}, false, "waiting", "killed", "no member", 3000},
@@ -148,7 +155,7 @@ func TestThePageSaysWhyDeliveriesWait(t *testing.T) {
 			if m.Kind != test.kind || !strings.Contains(m.Text, test.text) || m.Hold != test.hold || m.NextMS != test.nextMS {
 				t.Errorf("%+v", m)
 			}
-			if strings.ContainsAny(strings.NewReplacer("429", "", "5xx", "").Replace(m.Text), "0123456789") {
+			if strings.ContainsAny(strings.NewReplacer("429", "", "5xx", "", "400, 422", "", "401, 403", "").Replace(m.Text), "0123456789") {
 				t.Errorf("%q has a number that changes: a screen reader would not come to an end", m.Text)
 			}
 		})
