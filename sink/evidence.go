@@ -20,7 +20,7 @@ const (
 	// chance is how improbable a streak has to be, for an endpoint that fails as often
 	// as before, to be more than that.
 	chance = 1e-5
-	// memory is how many answers the rate of failures looks back on, about.
+	// memory is how many answers the part of failures is of, about.
 	memory = 50
 )
 
@@ -32,7 +32,8 @@ type evidence struct {
 	all      tally
 	accepted time.Time // the latest acceptance
 	streak   streak
-	failing  float64 // the part of answers that were failures while the gate was open
+	failing  float64 // the part of the latest answers that were failures while the gate was open
+	learnt   float64 // how many answers that is of, at most memory
 	verdicts verdicts
 }
 
@@ -51,11 +52,19 @@ type streak struct {
 
 // accept notes an acceptance.
 func (e *evidence) accept() {
+	for range e.streak.length {
+		e.learn(1)
+	}
 	if e.streak.length > 0 {
-		e.failing = 1 - (1-e.failing)*math.Pow(1-1.0/memory, float64(e.streak.length))
 		e.endStreak()
 	}
-	e.failing *= 1 - 1.0/memory
+	e.learn(0)
+}
+
+// learn notes an answer that was a failure (1) or not (0).
+func (e *evidence) learn(failure float64) {
+	e.learnt = min(e.learnt+1, memory)
+	e.failing += (failure - e.failing) / e.learnt
 }
 
 // endStreak forgets the streak. What made a hold says nothing on how often single

@@ -319,10 +319,10 @@ func TestFailuresAtRandomAreNoOutage(t *testing.T) {
 		within              time.Duration
 		holds               float64
 	}{
-		{keys: 1, rows: 500, percent: 50, within: 30 * time.Minute, holds: 2},
-		{keys: 3, rows: 500, percent: 50, within: 30 * time.Minute, holds: 2},
-		{keys: 64, rows: 50, percent: 50, within: 10 * time.Minute, holds: 2},
-		{keys: 64, rows: 200, percent: 10, within: time.Minute, holds: 0},
+		{keys: 1, rows: 500, percent: 50, within: time.Hour, holds: 20},
+		{keys: 3, rows: 500, percent: 50, within: time.Hour, holds: 20},
+		{keys: 64, rows: 50, percent: 50, within: 30 * time.Minute, holds: 20},
+		{keys: 64, rows: 200, percent: 10, within: 5 * time.Minute, holds: 5},
 		{keys: 1, rows: 10, percent: 95, within: 24 * time.Hour, holds: 1000},
 		{keys: 64, rows: 5, percent: 95, within: 24 * time.Hour, holds: 1000},
 	} {
