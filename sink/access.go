@@ -56,8 +56,8 @@ func samePair(a, b *tls.Certificate) bool {
 
 // source is a file, or are some that belong together, that may change at any time.
 type source struct {
-	setting string // that names it
-	read    func(to *access) error
+	setting string                 // that names it
+	read    func(to *access) error // leaves it alone if there is an error
 	failing bool
 	warned  time.Time
 }
@@ -271,9 +271,7 @@ func (s *Sink) readAll(last access) (next access, changed []string, errs []error
 	next, errs = last, make([]error, len(s.sources))
 	for i, src := range s.sources {
 		before := next
-		if errs[i] = src.read(&next); errs[i] != nil {
-			next = before
-		} else if !next.equal(before) {
+		if errs[i] = src.read(&next); !next.equal(before) {
 			changed = append(changed, src.setting)
 		}
 	}

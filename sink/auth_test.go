@@ -416,6 +416,31 @@ func TestATokenThatIsRevokedIsReplacedAtOnce(t *testing.T) {
 	})
 }
 
+// Rows that come while a fresh token is asked for wait for it.
+func TestNothingIsSentWithATokenThatWasRefused(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		a := &authorizationServer{secret: "s1", took: time.Second}
+		refused := 0
+		e := newEndpoint(t, func(_ int, w http.ResponseWriter, r *http.Request) {
+			if !a.takes(r) {
+				refused++
+				w.WriteHeader(http.StatusUnauthorized)
+			}
+		})
+		a.serve(t, e)
+		s := e.sink(t, func(c *Config) { c.Auth = oauth(t, "s1") })
+		s.deliver(t.Context(), 1)
+		a.revoke()
+		crowd := s.keys(t.Context(), 1, 1)
+		pause(100 * time.Millisecond)
+		s.deliver(t.Context(), 20)
+		crowd.running.Wait()
+		if refused != 1 || a.asked != 2 {
+			t.Errorf("%d refused, asked %d times", refused, a.asked)
+		}
+	})
+}
+
 // An endpoint that takes no token at all is not our reason to ask the authorization server at each attempt.
 func TestTokensThatAreNeverTakenAreAHold(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
@@ -480,6 +505,57 @@ func TestWithoutATokenRowsWaitInAHold(t *testing.T) {
 			})
 		})
 	}
+}
+
+// It is known at the first row, without evidence from others.
+func TestOneRowWithoutATokenIsAHoldAtOnce(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		a := &authorizationServer{secret: "s1", broken: true}
+		e := newEndpoint(t, always(http.StatusOK))
+		a.serve(t, e)
+		s := e.sink(t, func(c *Config) { c.Auth = oauth(t, "s1") })
+		crowd := s.keys(t.Context(), 1, 1)
+		pause(time.Millisecond)
+		if h, held := s.Hold(); !held || h.Reason != reasonToken || a.asked > 2 { // the library asks in two ways
+			t.Errorf("%+v, asked %d times", h, a.asked)
+		}
+		a.broken = false
+		crowd.running.Wait()
+		if accepted, _ := crowd.counts(); accepted != 1 || len(e.requests()) != 1 {
+			t.Errorf("%d accepted of %d requests", accepted, len(e.requests()))
+		}
+	})
+}
+
+// An endpoint that answers 401 to some rows, whatever the token, is no reason for a token each time.
+func TestRowsThatAreNeverTakenAskForFewTokens(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		a := &authorizationServer{secret: "s1", expires: 3600}
+		e := newEndpoint(t, func(_ int, w http.ResponseWriter, r *http.Request) {
+			pause(20 * time.Millisecond)
+			if !a.takes(r) || strings.HasPrefix(r.Header.Get("Idempotency-Key"), "bad") {
+				w.WriteHeader(http.StatusUnauthorized)
+			}
+		})
+		a.serve(t, e)
+		s := e.sink(t, func(c *Config) { c.Auth = oauth(t, "s1") })
+		ctx, cancel := context.WithTimeout(t.Context(), 2*time.Minute)
+		defer cancel()
+		crowd := s.keys(ctx, 4, 5000)
+		for i := range 10 {
+			crowd.running.Go(func() { _ = s.Deliver(ctx, row(fmt.Sprint("bad-", i))) })
+		}
+		crowd.running.Wait()
+		bad := 0
+		for _, r := range e.requests() {
+			if strings.HasPrefix(r.id, "bad") {
+				bad++
+			}
+		}
+		if accepted, _ := crowd.counts(); accepted < 1000 || bad < 50 || a.asked > 14 {
+			t.Errorf("%d accepted, %d attempts of others, asked %d times", accepted, bad, a.asked)
+		}
+	})
 }
 
 // While there is a token that is good, nobody misses the authorization server.

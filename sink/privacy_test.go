@@ -154,7 +154,7 @@ func TestNoCredentialAppearsAnywhere(t *testing.T) {
 				return Auth{Mechanism: AuthOAuth2, TokenURL: "http://127.0.0.1:81/token", ClientID: "signup", ClientSecretFile: s.text("f")}
 			},
 			[2]map[string]string{{"f": "c0secret"}, {"f": "c1secret"}},
-			[]string{"c0secret", "c1secret"},
+			[]string{"c0secret", "c1secret", "acc0ss", "acc1ss"},
 		},
 		"hmac": {
 			func(_ *testing.T, s *shelf) Auth { return Auth{Mechanism: AuthHMAC, SecretsFile: s.text("f")} },
@@ -203,7 +203,7 @@ func TestNoCredentialAppearsAnywhere(t *testing.T) {
 						_, _ = io.WriteString(w, `{"error":"`+secret+`","error_description":"`+secret+`","error_uri":"http://x/`+secret+`"}`)
 						return
 					}
-					_, _ = io.WriteString(w, `{"access_token":"a-`+secret+`","token_type":"bearer","expires_in":60}`)
+					_, _ = io.WriteString(w, `{"access_token":"acc`+secret[1:2]+`ss","token_type":"bearer","expires_in":60}`)
 				})
 				s := e.sink(t, func(c *Config) {
 					c.Auth = m.auth(t, files)
