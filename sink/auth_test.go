@@ -8,6 +8,7 @@ import (
 	"log/slog"
 	"net/http"
 	"strings"
+	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -274,6 +275,7 @@ func TestHTTPIsForThisMachineOnly(t *testing.T) {
 
 // authorizationServer is one by OAuth, on the endpoint's network: http://127.0.0.1:81/token.
 type authorizationServer struct {
+	mu      sync.Mutex
 	asked   int
 	secret  string
 	old     string // is taken too
@@ -287,11 +289,16 @@ func (a *authorizationServer) serve(t *testing.T, e *endpoint) (stop func()) {
 	t.Helper()
 	a.valid = map[string]bool{}
 	return serveHTTP(t, e, "127.0.0.1:81", func(w http.ResponseWriter, r *http.Request) {
+		a.mu.Lock()
+		defer a.mu.Unlock()
 		a.asked++
+		took := a.took
+		a.mu.Unlock()
 		select {
-		case <-time.After(a.took):
+		case <-time.After(took):
 		case <-r.Context().Done():
 		}
+		a.mu.Lock()
 		_, secret, _ := r.BasicAuth()
 		w.Header().Set("Content-Type", "application/json")
 		switch {
@@ -313,9 +320,25 @@ func (a *authorizationServer) serve(t *testing.T, e *endpoint) (stop func()) {
 }
 
 // revoke makes all tokens so far worth nothing.
-func (a *authorizationServer) revoke() { clear(a.valid) }
+func (a *authorizationServer) revoke() { a.change(func() { clear(a.valid) }) }
+
+// change changes how it answers.
+func (a *authorizationServer) change(do func()) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	do()
+}
+
+// count returns how often it was asked.
+func (a *authorizationServer) count() int {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	return a.asked
+}
 
 func (a *authorizationServer) takes(r *http.Request) bool {
+	a.mu.Lock()
+	defer a.mu.Unlock()
 	return a.valid[strings.TrimPrefix(r.Header.Get("Authorization"), "Bearer ")]
 }
 
@@ -365,8 +388,8 @@ func TestATokenIsAskedForOnceAndRenewedBeforeItEnds(t *testing.T) {
 		})
 		a.serve(t, e)
 		s := e.sink(t, func(c *Config) { c.Auth = oauth(t, "s1") })
-		if errs := s.deliver(t.Context(), 200); errs[0] != nil || a.asked != 1 {
-			t.Fatalf("%v, asked %d times", errs[0], a.asked)
+		if errs := s.deliver(t.Context(), 200); errs[0] != nil || a.count() != 1 {
+			t.Fatalf("%v, asked %d times", errs[0], a.count())
 		}
 		for begin := time.Now(); time.Since(begin) < 10*time.Minute; {
 			sent := time.Now()
@@ -375,11 +398,11 @@ func TestATokenIsAskedForOnceAndRenewedBeforeItEnds(t *testing.T) {
 			}
 			pause(50 * time.Millisecond)
 		}
-		if refused != 0 || a.asked < 7 || a.asked > 9 {
-			t.Errorf("%d refused, asked %d times in ten minutes", refused, a.asked)
+		if refused != 0 || a.count() < 7 || a.count() > 9 {
+			t.Errorf("%d refused, asked %d times in ten minutes", refused, a.count())
 		}
-		if n := s.metric(t, "signup_sheet_token_requests_total", "result", "given"); int(n) != a.asked {
-			t.Errorf("counted %v of %d", n, a.asked)
+		if n := s.metric(t, "signup_sheet_token_requests_total", "result", "given"); int(n) != a.count() {
+			t.Errorf("counted %v of %d", n, a.count())
 		}
 	})
 }
@@ -401,8 +424,8 @@ func TestATokenThatIsRevokedIsReplacedAtOnce(t *testing.T) {
 			if errs := s.deliver(t.Context(), 200); errs[0] != nil || errs[199] != nil {
 				t.Fatal(errs)
 			}
-			if a.asked != round || time.Since(began) > time.Second {
-				t.Errorf("asked %d times in round %d, which took %v", a.asked, round, time.Since(began))
+			if a.count() != round || time.Since(began) > time.Second {
+				t.Errorf("asked %d times in round %d, which took %v", a.count(), round, time.Since(began))
 			}
 			a.revoke()
 			pause(replaceAfter)
@@ -435,8 +458,8 @@ func TestNothingIsSentWithATokenThatWasRefused(t *testing.T) {
 		pause(100 * time.Millisecond)
 		s.deliver(t.Context(), 20)
 		crowd.running.Wait()
-		if refused != 1 || a.asked != 2 {
-			t.Errorf("%d refused, asked %d times", refused, a.asked)
+		if refused != 1 || a.count() != 2 {
+			t.Errorf("%d refused, asked %d times", refused, a.count())
 		}
 	})
 }
@@ -454,8 +477,8 @@ func TestTokensThatAreNeverTakenAreAHold(t *testing.T) {
 		if h, held := s.Hold(); !held || h.Reason != reasonUnauthorised {
 			t.Errorf("%+v", h)
 		}
-		if n := len(e.requests()); n > 2*64+2*40 || a.asked > 40 {
-			t.Errorf("%d requests, and asked %d times in ten minutes", n, a.asked)
+		if n := len(e.requests()); n > 2*64+2*40 || a.count() > 40 {
+			t.Errorf("%d requests, and asked %d times in ten minutes", n, a.count())
 		}
 	})
 }
@@ -464,8 +487,8 @@ func TestTokensThatAreNeverTakenAreAHold(t *testing.T) {
 // blame. Nothing is sent without a token.
 func TestWithoutATokenRowsWaitInAHold(t *testing.T) {
 	for name, c := range map[string]struct{ breaks, mends func(*authorizationServer) }{
-		"away":    {func(a *authorizationServer) { a.broken = true }, func(a *authorizationServer) { a.broken = false }},
-		"refuses": {func(a *authorizationServer) { a.secret = "other" }, func(a *authorizationServer) { a.secret = "s1" }},
+		"away":    {func(a *authorizationServer) { a.change(func() { a.broken = true }) }, func(a *authorizationServer) { a.change(func() { a.broken = false }) }},
+		"refuses": {func(a *authorizationServer) { a.change(func() { a.secret = "other" }) }, func(a *authorizationServer) { a.change(func() { a.secret = "s1" }) }},
 	} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
@@ -481,8 +504,8 @@ func TestWithoutATokenRowsWaitInAHold(t *testing.T) {
 				crowd := s.keys(t.Context(), 64, 3)
 				pause(20 * time.Minute)
 				h, held := s.Hold()
-				if !held || h.Reason != reasonToken || a.asked > 130 || len(e.requests()) != 0 {
-					t.Errorf("%+v, asked %d times, %d requests", h, a.asked, len(e.requests()))
+				if !held || h.Reason != reasonToken || a.count() > 130 || len(e.requests()) != 0 {
+					t.Errorf("%+v, asked %d times, %d requests", h, a.count(), len(e.requests()))
 				}
 				if f, failed := s.LastFailure(); !failed || f.Kind != reasonToken {
 					t.Errorf("%+v", f)
@@ -516,10 +539,10 @@ func TestOneRowWithoutATokenIsAHoldAtOnce(t *testing.T) {
 		s := e.sink(t, func(c *Config) { c.Auth = oauth(t, "s1") })
 		crowd := s.keys(t.Context(), 1, 1)
 		pause(time.Millisecond)
-		if h, held := s.Hold(); !held || h.Reason != reasonToken || a.asked > 2 { // the library asks in two ways
-			t.Errorf("%+v, asked %d times", h, a.asked)
+		if h, held := s.Hold(); !held || h.Reason != reasonToken || a.count() > 2 { // the library asks in two ways
+			t.Errorf("%+v, asked %d times", h, a.count())
 		}
-		a.broken = false
+		a.change(func() { a.broken = false })
 		crowd.running.Wait()
 		if accepted, _ := crowd.counts(); accepted != 1 || len(e.requests()) != 1 {
 			t.Errorf("%d accepted of %d requests", accepted, len(e.requests()))
@@ -552,8 +575,8 @@ func TestRowsThatAreNeverTakenAskForFewTokens(t *testing.T) {
 				bad++
 			}
 		}
-		if accepted, _ := crowd.counts(); accepted < 1000 || bad < 50 || a.asked > 14 {
-			t.Errorf("%d accepted, %d attempts of others, asked %d times", accepted, bad, a.asked)
+		if accepted, _ := crowd.counts(); accepted < 1000 || bad < 50 || a.count() > 14 {
+			t.Errorf("%d accepted, %d attempts of others, asked %d times", accepted, bad, a.count())
 		}
 	})
 }
@@ -573,10 +596,10 @@ func TestATokenIsUsedOnWhileThereIsNoOther(t *testing.T) {
 			if err := s.Deliver(t.Context(), row("1")); err != nil {
 				t.Fatal(err)
 			}
-			a.broken = true
+			a.change(func() { a.broken = true })
 		}
-		if s.metric(t, "signup_sheet_holds_total") != 0 || a.asked < 3 || a.asked > 6 {
-			t.Errorf("asked %d times", a.asked)
+		if s.metric(t, "signup_sheet_holds_total") != 0 || a.count() < 3 || a.count() > 6 {
+			t.Errorf("asked %d times", a.count())
 		}
 	})
 }

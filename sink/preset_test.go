@@ -16,6 +16,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -489,10 +490,10 @@ func TestAHopThatFailsMeansMaybeWritten(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
-				hops := 0
+				var hops atomic.Int64
 				i := newInternet(t, func(w http.ResponseWriter, r *http.Request) {
 					if r.Host == "script.googleusercontent.com" {
-						if hops++; hops == 1 {
+						if hops.Add(1) == 1 {
 							c.answer(w, r)
 							return
 						}
@@ -505,14 +506,17 @@ func TestAHopThatFailsMeansMaybeWritten(t *testing.T) {
 				if a.verdict != transient || a.reason != c.want || len(a.body) > 0 || a.lost || a.at.Sub(a.began) > time.Minute {
 					t.Errorf("%+v after %v", a.class, a.at.Sub(a.began))
 				}
-				hops, i.seen = 0, nil
+				hops.Store(0)
+				i.mu.Lock()
+				i.seen = nil
+				i.mu.Unlock()
 				begin := time.Now()
 				if err := s.Deliver(t.Context(), row("1")); err != nil {
 					t.Fatal(err)
 				}
 				sent := i.requests("script.google.com")
-				if f, _ := s.LastFailure(); f.Kind != c.want || len(sent) != 2 || hops != 2 || len(i.requests("accounts.google.com")) != 0 {
-					t.Errorf("failure %+v, %d rows sent, %d hops", f, len(sent), hops)
+				if f, _ := s.LastFailure(); f.Kind != c.want || len(sent) != 2 || hops.Load() != 2 || len(i.requests("accounts.google.com")) != 0 {
+					t.Errorf("failure %+v, %d rows sent, %d hops", f, len(sent), hops.Load())
 				}
 				for _, r := range sent {
 					if r.Header.Get("Idempotency-Key") != "1" || bodyOf(t, r) != `{"event_id":"1"}` {

@@ -152,7 +152,7 @@ func rotations() map[string]func(t *testing.T) rotation {
 					c.Auth = Auth{Mechanism: AuthOAuth2, TokenURL: "http://127.0.0.1:81/token", ClientID: "signup", ClientSecretFile: s.text("secret")}
 				},
 				begin: func(t *testing.T, e *endpoint) { a.serve(t, e) },
-				end:   func() { a.old = "" },
+				end:   func() { a.change(func() { a.old = "" }) },
 				of: func(r *http.Request, _ string) int {
 					if _, by, _ := strings.Cut(r.Header.Get("Authorization"), "-by-s"); by == "0" {
 						return 0

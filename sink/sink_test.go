@@ -70,7 +70,7 @@ func (e *endpoint) serveAt(t *testing.T, address string, handler func(n int, w h
 		listener = tls.NewListener(listener, e.secure)
 	}
 	server := &http.Server{
-		TLSConfig: e.secure,
+		TLSConfig: e.secure.Clone(), // the server adds to it
 		ErrorLog:  slog.NewLogLogger(slog.DiscardHandler, 0),
 		ConnState: func(_ net.Conn, state http.ConnState) {
 			if state == http.StateNew {
