@@ -41,9 +41,9 @@ type loginConn struct {
 // authorization server is away), the login counts for the rest of its time.
 const renewAfter = 0.8
 
-// loginInterval is the time between two logins of a connection that brokers ask
-// for: to another one before that they say ILLEGAL_SASL_STATE (Apache Kafka's
-// KafkaChannel.maybeBeginServerReauthentication).
+// loginInterval is the least time between two logins of a connection: Apache Kafka
+// answers one that comes sooner with ILLEGAL_SASL_STATE
+// (KafkaChannel.maybeBeginServerReauthentication).
 const loginInterval = time.Second
 
 // logIn logs in on conn, which was opened to address, a broker that takes these
@@ -121,8 +121,7 @@ func (c *loginConn) logInAgain() error {
 	case isType[secretError](err) && time.Until(c.ends) > 2*dialTimeout:
 		c.renew = time.Now().Add(time.Until(c.ends) / 2)
 	case errors.Is(err, kafka.IllegalSASLState):
-		// Brokers that are not told connections.max.reauth.ms say when a token ends. Older
-		// ones take no second login, and leave the connection as it is.
+		// The broker takes no second login: the connection is used as long as it lasts.
 		c.renew = time.Time{}
 	case err != nil:
 		return err

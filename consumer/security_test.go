@@ -390,8 +390,9 @@ func TestLoginsOfAConnectionAreASecondApart(t *testing.T) {
 				s.committed(t, int64(len(records)))
 				m.leave(t)
 				s.judge(t, records, 0)
+				logins := w.exchanges(kmsg.SASLHandshake, time.Time{})
 				last, renewed := map[*wireConn]exchange{}, 0
-				for _, login := range w.exchanges(kmsg.SASLHandshake, time.Time{}) {
+				for _, login := range logins {
 					if before, again := last[login.conn]; again {
 						renewed++
 						if d := login.sent.Sub(before.answered); d < time.Second {
@@ -405,7 +406,7 @@ func TestLoginsOfAConnectionAreASecondApart(t *testing.T) {
 				}
 				for _, heartbeat := range w.exchanges(kmsg.Heartbeat, time.Time{}) {
 					var login exchange
-					for _, other := range w.exchanges(kmsg.SASLHandshake, time.Time{}) {
+					for _, other := range logins {
 						if other.conn == heartbeat.conn && !other.sent.After(heartbeat.sent) {
 							login = other
 						}
