@@ -129,9 +129,9 @@ func (e *Enricher) send(ctx context.Context, calls []*call, probe bool) bool {
 	case n > 1 && err.splits() && !err.limits(n):
 		return e.split(ctx, calls, err)
 	case err.reason == reasonName:
-		// Not in the store: another process may have another reason to ask.
+		// Not in the store: it is no answer.
 		e.end(calls[0], guess{at: now()})
-		return true
+		return false
 	}
 	e.fail(calls)
 	return false

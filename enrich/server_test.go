@@ -27,6 +27,7 @@ const (
 // A fixture is an Enricher that asks a server in the same bubble, over a network in memory.
 type fixture struct {
 	*enrich.Enricher
+	cfg enrich.Config
 	reg *prometheus.Registry
 	log *syncBuffer
 
@@ -73,6 +74,7 @@ func start(t *testing.T, handler http.HandlerFunc, changes ...func(*enrich.Confi
 	for _, change := range changes {
 		change(&cfg)
 	}
+	f.cfg = cfg
 	f.Enricher, err = enrich.New(cfg, f.reg, jsonLog(f.log))
 	if err != nil {
 		t.Fatal(err)
@@ -211,4 +213,19 @@ func (f *fixture) look(t *testing.T, names ...string) {
 		synctest.Wait()
 	}
 	rows.Wait()
+}
+
+// start2 returns another Enricher that asks the same server, as another process does.
+func start2(t *testing.T, f *fixture, changes ...func(*enrich.Config)) *enrich.Enricher {
+	t.Helper()
+	cfg := f.cfg
+	for _, change := range changes {
+		change(&cfg)
+	}
+	e, err := enrich.New(cfg, nil, jsonLog(f.log))
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(e.Close)
+	return e
 }
