@@ -131,7 +131,8 @@ func (s *Sink) Deliver(ctx context.Context, row Row) error {
 			s.failures.note(ctx, s.log, a, true)
 			continue
 		}
-		s.failures.note(ctx, s.log, a, c.kind == closed)
+		_, held := s.gate.holding()
+		s.failures.note(ctx, s.log, a, held)
 		s.log.LogAttrs(ctx, slog.LevelDebug, "attempt failed",
 			slog.String("event_id", row.HeaderID), slog.Int("attempt", d.attempts),
 			slog.String("reason", a.reason), slog.String("err", a.words()))

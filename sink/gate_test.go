@@ -470,3 +470,39 @@ func TestProbeWaitsStayInTheirBounds(t *testing.T) {
 		}
 	}
 }
+
+// A hold is told by its own line.
+func TestTheLogOfAHoldIsOneLineAMinute(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		e := newEndpoint(t, always(http.StatusServiceUnavailable))
+		s := e.sink(t)
+		ctx, cancel := context.WithTimeout(t.Context(), 10*time.Minute)
+		defer cancel()
+		c := s.keys(ctx, 100, 1)
+		c.running.Wait()
+		if n := strings.Count(s.logs.String(), "attempts fail and are repeated"); n != 1 {
+			t.Errorf("%d lines say that attempts fail", n)
+		}
+	})
+}
+
+// Holds that come and go by the second are told once a minute.
+func TestHoldsThatComeAndGoAreToldOnceAMinute(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		e := newEndpoint(t, func(n int, w http.ResponseWriter, _ *http.Request) {
+			pause(20 * time.Millisecond)
+			w.Header().Set("X-RateLimit-Remaining", fmt.Sprint(9-n%10))
+			w.Header().Set("X-RateLimit-Reset", "1")
+		})
+		s := e.sink(t)
+		ctx, cancel := context.WithTimeout(t.Context(), 10*time.Minute)
+		defer cancel()
+		c := s.keys(ctx, 5, 1<<20)
+		c.running.Wait()
+		all := s.logs.String()
+		begun, ended := strings.Count(all, "hold: the endpoint"), strings.Count(all, "hold ended")
+		if begun > 11 || begun < 9 || ended > begun {
+			t.Errorf("%d lines say that a hold begins, %d that one ended, of %v", begun, ended, s.metric(t, "signup_sheet_holds_total"))
+		}
+	})
+}
