@@ -603,3 +603,18 @@ func TestNoRowProbesTwiceRunning(t *testing.T) {
 		}
 	})
 }
+
+// Whatever the endpoint refuses is given up with a budget of 100 in 100: that is none.
+func TestABudgetOfAllHoldsNothingBack(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		e := newEndpoint(t, always(http.StatusBadRequest))
+		s := e.sink(t, func(c *Config) { c.DeadLetterBudget = 100 })
+		ctx, cancel := context.WithTimeout(t.Context(), 24*time.Hour)
+		defer cancel()
+		c := s.keys(ctx, 1, 150)
+		c.running.Wait()
+		if _, n := c.counts(); n != 150 {
+			t.Errorf("%d of 150 given up", n)
+		}
+	})
+}

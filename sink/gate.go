@@ -205,7 +205,7 @@ func (g *gate) judge(p pass, d *delivery, a answer) change {
 func (g *gate) judgeProbe(d *delivery, a answer) change {
 	worked := a.verdict == accepted || a.verdict == refused && (!g.refusing ||
 		d.refusals > 0 && g.mark(a.at).sinceRefusal(d.refused) >= evidenceTime &&
-			g.evidence.verdicts.givenUp < g.rules.budget)
+			!g.evidence.verdicts.full(g.rules.budget))
 	if worked && a.wait == 0 {
 		c := change{kind: opened, reason: g.reason, since: g.since}
 		now := g.mark(a.at)
@@ -322,7 +322,7 @@ func (g *gate) weigh(d *delivery, a answer) judgement {
 		return goesOn
 	case g.evidence.verdicts.has(d.event): // and its dead letter was not written
 		return givenUp
-	case g.evidence.verdicts.givenUp >= g.rules.budget:
+	case g.evidence.verdicts.full(g.rules.budget):
 		if !d.withheld {
 			d.withheld = true
 			g.withheld++

@@ -169,7 +169,10 @@ func (e *endpoint) sink(t *testing.T, change ...func(*Config)) *probed {
 
 func newSink(t *testing.T, cfg Config) *probed {
 	t.Helper()
-	cfg.MaxAttempts, cfg.MaxElapsed, cfg.DeadLetterBudget = 12, 15*time.Minute, 20
+	cfg.MaxAttempts, cfg.MaxElapsed = 12, 15*time.Minute
+	if cfg.DeadLetterBudget == 0 {
+		cfg.DeadLetterBudget = 20
+	}
 	p := &probed{registry: prometheus.NewRegistry(), logs: &logs{}}
 	s, err := New(cfg, p.registry, slog.New(slog.NewTextHandler(p.logs, &slog.HandlerOptions{Level: slog.LevelDebug})))
 	if err != nil {
