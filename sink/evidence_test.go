@@ -618,3 +618,29 @@ func TestABudgetOfAllHoldsNothingBack(t *testing.T) {
 		}
 	})
 }
+
+// Hazard 28: one row that is answered with a time to wait, each time, is given up like any other.
+func TestARowThatAlwaysPausesAllIsGivenUp(t *testing.T) {
+	for _, status := range []int{422, 503, 429} {
+		synctest.Test(t, func(t *testing.T) {
+			e := newEndpoint(t, func(_ int, w http.ResponseWriter, r *http.Request) {
+				pause(200 * time.Millisecond)
+				if r.Header.Get("Idempotency-Key") == "bad" {
+					w.Header().Set("Retry-After", "30")
+					w.WriteHeader(status)
+				}
+			})
+			s := e.sink(t)
+			ctx, cancel := context.WithCancel(t.Context())
+			others := s.keys(ctx, 3, 1<<20)
+			began := time.Now()
+			limited, end := context.WithTimeout(ctx, 6*time.Hour)
+			defer end()
+			if err := s.Deliver(limited, row("bad")); errors.Is(err, context.DeadlineExceeded) || time.Since(began) > time.Hour {
+				t.Errorf("%d: %v after %v", status, err, time.Since(began))
+			}
+			cancel()
+			others.running.Wait()
+		})
+	}
+}

@@ -71,6 +71,7 @@ type pass struct {
 // change is what an answer did to the gate.
 type change struct {
 	kind   changeKind
+	asked  bool // closed by a word of the endpoint
 	reason string
 	since  time.Time
 	next   time.Time
@@ -183,7 +184,9 @@ func (g *gate) judge(p pass, d *delivery, a answer) change {
 	case a.verdict == accepted && a.wait > 0: // the last one for now
 		return g.shut(reasonRateLimited, a)
 	case a.wait > 0 || a.reason == reasonRateLimited || a.unsent:
-		return g.shut(a.reason, a)
+		c := g.shut(a.reason, a)
+		c.asked = true
+		return c
 	case p.epoch != g.epoch:
 	case a.verdict == accepted:
 		e.accept()
@@ -287,7 +290,9 @@ const (
 	waits                    // the same, but too many rows were given up: it may be the endpoint's
 )
 
-// weigh decides on a row whose attempt ended with a. Nothing is given up in a hold.
+// weigh decides on a row whose attempt ended with a, which did c to the gate. Nothing is
+// given up in a hold, but for the one that the answer to the row itself has asked for: a
+// row that is answered so each time would else never be, and hold up all others.
 //
 // A row that was refused is given up when it is refused again though another was
 // accepted meanwhile, or when for a minute nothing shows whether others are. (That one
@@ -295,7 +300,7 @@ const (
 //
 // One that fails otherwise is given up when it has failed often and long while nearly
 // all attempts of others were accepted.
-func (g *gate) weigh(d *delivery, a answer) judgement {
+func (g *gate) weigh(d *delivery, a answer, c change) judgement {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	now := g.mark(a.at)
@@ -318,7 +323,7 @@ func (g *gate) weigh(d *delivery, a answer) judgement {
 			others >= 20 && accepted*10 >= others*9
 	}
 	switch {
-	case g.closed || !blamed:
+	case g.closed && !c.asked || !blamed:
 		return goesOn
 	case g.evidence.verdicts.has(d.event): // and its dead letter was not written
 		return givenUp
