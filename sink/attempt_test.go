@@ -390,3 +390,31 @@ func TestAnAnswerBeforeTheBodyWasReadSpoilsNoRow(t *testing.T) {
 	server.Close()
 	conns.Wait()
 }
+
+// What is repeated at once is an attempt like any other: nothing is sent inside a pause.
+func TestNothingIsRepeatedInsideAPause(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		e := newEndpoint(t, func(n int, w http.ResponseWriter, _ *http.Request) {
+			switch n {
+			case 1, 2: // which leaves two connections
+				pause(time.Second)
+			case 3:
+				pause(time.Second)
+				w.Header().Set("Retry-After", "8")
+				w.WriteHeader(http.StatusTooManyRequests)
+			case 4:
+				pause(2 * time.Second)
+				panic(http.ErrAbortHandler) // the connection breaks before any byte of an answer
+			}
+		})
+		s := e.sink(t)
+		s.deliver(t.Context(), 2)
+		began := time.Now()
+		if err := errors.Join(s.deliver(t.Context(), 2)...); err != nil {
+			t.Fatal(err)
+		}
+		if seen := e.requests(); len(seen) != 6 || seen[4].at.Sub(began) < 9*time.Second {
+			t.Errorf("%d requests, the first after %v", len(seen), seen[4].at.Sub(began))
+		}
+	})
+}

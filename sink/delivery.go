@@ -112,7 +112,7 @@ func (s *Sink) Deliver(ctx context.Context, row Row) error {
 		if err != nil {
 			return err
 		}
-		a, sent := s.send(ctx, row)
+		a, sent := s.send(ctx, row, p)
 		d.attempts += sent
 		c := s.gate.leave(p, &d, a)
 		if c.kind == closed {
@@ -188,10 +188,10 @@ func (s *Sink) giveUp(row Row, d *delivery, a answer) *GivenUp {
 	return e
 }
 
-// send makes one attempt, and at once another if the first was lost with its connection
-// or was made with what is known to be old: each once. It returns how many requests were
-// sent.
-func (s *Sink) send(ctx context.Context, row Row) (a answer, sent int) {
+// send makes one attempt, and as soon as the pace allows another if the first was lost with
+// its connection or was made with what is known to be old: each once. It returns how many
+// requests were sent.
+func (s *Sink) send(ctx context.Context, row Row, p pass) (a answer, sent int) {
 	var reconnected, renewed bool
 	for {
 		a = s.attempt(ctx, row)
@@ -203,8 +203,11 @@ func (s *Sink) send(ctx context.Context, row Row) (a answer, sent int) {
 		case a.lost && !reconnected:
 			// An endpoint that restarted has closed all other idle connections as well.
 			a.webhook.transport.CloseIdleConnections()
-			reconnected = true
-		case a.verdict == atFault && a.wait == 0 && !renewed && s.outdated(ctx, a):
+			reconnected = s.gate.repeat(ctx, p)
+			if !reconnected {
+				return a, sent
+			}
+		case a.verdict == atFault && a.wait == 0 && !renewed && s.outdated(ctx, a) && s.gate.repeat(ctx, p):
 			renewed = true
 			s.metrics.renewals.Inc()
 		default:

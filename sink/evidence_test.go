@@ -506,6 +506,42 @@ func TestThePaceIsKept(t *testing.T) {
 	}
 }
 
+// What is sent again at once keeps to the pace as well: here all that is under way when a
+// token is revoked.
+func TestRepeatsKeepThePace(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		const perSecond = 30
+		a := &authorizationServer{secret: "s1", expires: 3600}
+		e := newEndpoint(t, func(_ int, w http.ResponseWriter, r *http.Request) {
+			pause(2 * time.Second)
+			if !a.takes(r) {
+				w.WriteHeader(http.StatusUnauthorized)
+			}
+		})
+		a.serve(t, e)
+		s := e.sink(t, func(c *Config) { c.Auth, c.Rate, c.Concurrency = oauth(t, "s1"), perSecond, 200 })
+		ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+		defer cancel()
+		c := s.keys(ctx, 200, 1000)
+		pause(30 * time.Second)
+		a.revoke()
+		c.running.Wait()
+		if n := s.metric(t, "signup_sheet_credential_repeats_total"); n < 50 {
+			t.Errorf("%v repeats", n)
+		}
+		seen := e.requests()
+		for from := range seen {
+			to := from
+			for to < len(seen) && seen[to].at.Sub(seen[from].at) < 10*time.Second {
+				to++
+			}
+			if n := to - from; n > 10*perSecond {
+				t.Fatalf("%d requests in ten seconds", n)
+			}
+		}
+	})
+}
+
 // Fewer failures in a row than are in flight say nothing: they were sent together.
 func TestAStreakShorterThanTheFlightIsNoHold(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {

@@ -139,6 +139,24 @@ func (g *gate) enter(ctx context.Context, d *delivery) (pass, error) {
 	return pass{}, context.Cause(ctx)
 }
 
+// repeat waits until the pace allows whoever has a pass another request, or until ctx ends,
+// and reports whether it may be sent: not if the gate was closed meanwhile.
+func (g *gate) repeat(ctx context.Context, p pass) bool {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	if wait := g.pace.book(); wait > 0 {
+		g.mu.Unlock()
+		timer := time.NewTimer(wait)
+		select {
+		case <-timer.C:
+		case <-ctx.Done():
+		}
+		timer.Stop()
+		g.mu.Lock()
+	}
+	return p.probe || !g.closed
+}
+
 // allowed returns how many attempts may be in flight while the gate is open. Each
 // failure in a row takes one slot, until an acceptance gives them all back: whether the
 // endpoint is down is seen without sending it more.
