@@ -466,6 +466,12 @@ func (g *gate) holding() (Hold, bool) {
 	return Hold{Reason: g.reason, Since: g.since, NextProbe: g.next}, true
 }
 
+func (g *gate) paced() bool {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	return g.pace.slows()
+}
+
 func (g *gate) underWay() int {
 	g.mu.Lock()
 	defer g.mu.Unlock()

@@ -67,3 +67,6 @@ func (p *pace) book() time.Duration {
 	now := time.Now()
 	return p.limiter.ReserveN(now, 1).DelayFrom(now)
 }
+
+// slows reports whether an attempt would have to wait now.
+func (p *pace) slows() bool { return p.limiter != nil && p.limiter.Tokens() < 1 }

@@ -188,6 +188,9 @@ func (s *Sink) SetShare(part float64) { s.gate.setShare(part) }
 // Hold returns the hold, if there is one.
 func (s *Sink) Hold() (Hold, bool) { return s.gate.holding() }
 
+// Paced reports whether rows have to wait now for their turn, by Config.Rate.
+func (s *Sink) Paced() bool { return s.gate.paced() }
+
 // InFlight returns the number of attempts under way.
 func (s *Sink) InFlight() int { return s.gate.underWay() }
 
