@@ -652,6 +652,9 @@ func TestABudgetOfAllHoldsNothingBack(t *testing.T) {
 		if _, n := c.counts(); n != 150 {
 			t.Errorf("%d of 150 given up", n)
 		}
+		if n := s.metric(t, "signup_sheet_holds_total"); n != 0 {
+			t.Errorf("%v holds: rows that were given up say nothing more", n)
+		}
 	})
 }
 
