@@ -89,11 +89,17 @@ type delivery struct {
 //
 // Rows may reach the endpoint more than once: Idempotency-Key tells them apart.
 func (s *Sink) Deliver(ctx context.Context, row Row) error {
-	if tooLarge := s.tooLarge(row); tooLarge != nil {
-		return tooLarge
-	}
 	d := delivery{event: row.HeaderID}
 	defer s.gate.end(&d)
+	if tooLarge := s.tooLarge(row); tooLarge != nil {
+		for s.gate.condemn(&d) == waits {
+			s.budget.note(ctx, s.log, s.cfg.DeadLetterBudget)
+			if err := s.backOff(ctx, &d); err != nil {
+				return err
+			}
+		}
+		return tooLarge
+	}
 	for {
 		if s.cfg.Permit != nil {
 			if err := s.cfg.Permit.Wait(ctx); err != nil {

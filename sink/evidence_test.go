@@ -207,6 +207,41 @@ func TestRowsAboveTheBudgetWait(t *testing.T) {
 	})
 }
 
+// A limit that all rows are above is more often wrong than they are.
+func TestRowsThatAreTooLargeUseTheBudget(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		e := newEndpoint(t, always(http.StatusOK))
+		s := e.sink(t, func(c *Config) { c.MaxBodyBytes = len(row("12-1234").Body) })
+		ctx, cancel := context.WithCancel(t.Context())
+		large := &crowd{}
+		given := make(chan *GivenUp, 60)
+		for i := range cap(given) {
+			large.running.Go(func() {
+				if why, ok := errors.AsType[*GivenUp](s.Deliver(ctx, row(fmt.Sprint("much too large ", i)))); ok {
+					given <- why
+				}
+			})
+		}
+		pause(time.Hour)
+		if n := s.metric(t, "signup_sheet_dead_letters_withheld"); len(given) != 20 || n != 40 {
+			t.Errorf("%d given up, %v withheld", len(given), n)
+		}
+		if !strings.Contains(s.logs.String(), "too many dead letters") {
+			t.Error("nothing is said of the budget")
+		}
+		s.keys(ctx, 64, 100).running.Wait() // acceptances make room
+		pause(time.Minute)
+		if n := s.metric(t, "signup_sheet_dead_letters_withheld"); len(given) != 40 || n != 20 {
+			t.Errorf("%d given up, %v withheld", len(given), n)
+		}
+		cancel()
+		large.running.Wait()
+		if n := s.metric(t, "signup_sheet_dead_letters_withheld"); n != 0 {
+			t.Errorf("%v are said to be withheld after the end", n)
+		}
+	})
+}
+
 // Hazard 28: a row that always gets 503 while others succeed is given up when it has
 // failed often and long, and holds up nobody.
 func TestARowThatAloneFailsIsExhausted(t *testing.T) {

@@ -340,9 +340,22 @@ func (g *gate) weigh(d *delivery, a answer, c change) judgement {
 		blamed = d.attempts >= g.rules.maxAttempts && now.since(d.failed) >= g.rules.maxElapsed &&
 			others >= 20 && accepted*10 >= others*9
 	}
-	switch {
-	case g.closed && !c.asked || !blamed:
+	if g.closed && !c.asked || !blamed {
 		return goesOn
+	}
+	return g.spend(d)
+}
+
+// condemn decides on a row that is not to be attempted at all.
+func (g *gate) condemn(d *delivery) judgement {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	return g.spend(d)
+}
+
+// spend gives a row up as far as the budget goes.
+func (g *gate) spend(d *delivery) judgement {
+	switch {
 	case g.evidence.verdicts.has(d.event): // and its dead letter was not written
 		return givenUp
 	case g.evidence.verdicts.full(g.rules.budget):
@@ -358,7 +371,7 @@ func (g *gate) weigh(d *delivery, a answer, c change) judgement {
 
 // end forgets d, which is over.
 func (g *gate) end(d *delivery) {
-	if d.row == 0 {
+	if d.row == 0 && !d.withheld {
 		return
 	}
 	g.mu.Lock()
@@ -367,13 +380,13 @@ func (g *gate) end(d *delivery) {
 }
 
 func (g *gate) forget(d *delivery) {
-	if d.row == 0 {
-		return
-	}
-	d.row = 0
-	g.evidence.end(d)
 	if d.withheld {
+		d.withheld = false
 		g.withheld--
+	}
+	if d.row != 0 {
+		d.row = 0
+		g.evidence.end(d)
 	}
 }
 
