@@ -422,12 +422,13 @@ func TestAQuietTopicGoesOnBesideBadRows(t *testing.T) {
 func TestAHoldsReasonIsWhatMostAnswersSaid(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		e := newEndpoint(t, func(n int, w http.ResponseWriter, _ *http.Request) {
+			pause(20 * time.Millisecond) // until all are under way
 			w.WriteHeader([]int{401, 503, 401, 400, 401}[n%5])
 		})
 		s := e.sink(t)
 		ctx, cancel := context.WithCancel(t.Context())
 		rows := s.keys(ctx, 64, 1)
-		synctest.Wait()
+		pause(30 * time.Millisecond)
 		if h, held := s.Hold(); !held || h.Reason != reasonUnauthorised {
 			t.Errorf("%+v %v", h, held)
 		}
