@@ -102,8 +102,8 @@ type Sink struct {
 	budget   budgetLog
 
 	webhook    atomic.Pointer[webhook]
-	due        atomic.Int64 // Unix nanoseconds: when to renew it
-	unreadable atomic.Int64 // sources that cannot be read
+	due        atomic.Pointer[time.Time] // when to renew it; no clock that is set changes that
+	unreadable atomic.Int64              // sources that cannot be read
 	renewing   sync.Mutex
 	sources    []source  // with renewing
 	readAt     time.Time // with renewing: when they were
