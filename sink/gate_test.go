@@ -297,6 +297,31 @@ func TestOnlyTheProbeOpensTheGate(t *testing.T) {
 	})
 }
 
+// TestOneRowProbesThoughAnotherEnds: one that had been under way since before the hold.
+func TestOneRowProbesThoughAnotherEnds(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		e := newEndpoint(t, func(n int, w http.ResponseWriter, _ *http.Request) {
+			switch n {
+			case 1:
+				pause(10 * time.Millisecond)
+				w.WriteHeader(http.StatusTooManyRequests)
+			case 2:
+				pause(3 * time.Second)
+			case 3: // probes
+				pause(4 * time.Second)
+			}
+		})
+		s := e.sink(t, func(c *Config) { c.Concurrency = 2 })
+		began := time.Now()
+		if err := errors.Join(s.deliver(t.Context(), 5)...); err != nil {
+			t.Fatal(err)
+		}
+		if at := e.requests()[3].at.Sub(began); at != 5010*time.Millisecond {
+			t.Errorf("the next attempt after %v, while a row probed", at)
+		}
+	})
+}
+
 // TestNoWakeUpIsLost: rows come and go at random while the gate opens and closes.
 func TestNoWakeUpIsLost(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
