@@ -80,7 +80,7 @@ type delivery struct {
 //   - nil: the endpoint accepted the row;
 //   - *GivenUp: it takes others, but not this row; or the row is too large for it;
 //   - context.Cause(ctx): ctx ended before. Whether the endpoint has seen the row is not
-//     known. (An error of Config.Permit is returned as it is.)
+//     known. (An error of Config.Permit is wrapped.)
 //
 // It waits as long as it takes: while the endpoint is down or takes nothing from anyone,
 // while ctx goes on. The end of ctx means stop: every wait ends at once and no attempt
