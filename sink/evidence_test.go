@@ -509,6 +509,25 @@ func TestTheLastRequestOfARateLimitIsTheLast(t *testing.T) {
 	})
 }
 
+// That the row which probes is accepted does not open the gate if nothing is left of the limit.
+func TestALimitOfOneRowIsOneRowEachTime(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		e := newEndpoint(t, func(_ int, w http.ResponseWriter, _ *http.Request) {
+			w.Header().Set("RateLimit", `"half a minute";r=0;t=30`)
+		})
+		s := e.sink(t, func(c *Config) { c.Concurrency = 1 })
+		began := time.Now()
+		if err := errors.Join(s.deliver(t.Context(), 5)...); err != nil {
+			t.Fatal(err)
+		}
+		for i, r := range e.requests() {
+			if at := r.at.Sub(began); at != time.Duration(i)*30*time.Second {
+				t.Errorf("request %d after %v", i, at)
+			}
+		}
+	})
+}
+
 // The pace is kept over any ten seconds, by two and three members together as well,
 // and it is nearly reached.
 func TestThePaceIsKept(t *testing.T) {
