@@ -397,7 +397,7 @@ func (g *gate) admit() {
 		switch {
 		case !g.closed && w.suspect:
 			w.err = errOpen
-		case g.closed && (g.probing || g.inFlight >= g.slots), !g.closed && g.inFlight >= g.allowed():
+		case g.closed && g.probing, !g.closed && g.inFlight >= g.allowed():
 			return // leave calls again
 		default:
 			if wait := g.wait(); wait > 0 {
