@@ -279,6 +279,33 @@ func TestARowThatAloneFailsIsExhausted(t *testing.T) {
 	}
 }
 
+// Both have to be reached: so many attempts, and so long.
+func TestARowIsExhaustedByAttemptsAndTime(t *testing.T) {
+	for _, c := range []struct {
+		attempts int
+		elapsed  time.Duration
+	}{{60, time.Second}, {1, time.Hour}} {
+		synctest.Test(t, func(t *testing.T) {
+			e := newEndpoint(t, func(_ int, w http.ResponseWriter, r *http.Request) {
+				pause(time.Second)
+				if r.Header.Get("Idempotency-Key") == "bad" {
+					w.WriteHeader(http.StatusServiceUnavailable)
+				}
+			})
+			s := e.sink(t, func(cfg *Config) { cfg.MaxAttempts, cfg.MaxElapsed = c.attempts, c.elapsed })
+			ctx, cancel := context.WithCancel(t.Context())
+			others := s.keys(ctx, 3, 1<<20)
+			began := time.Now()
+			why, ok := errors.AsType[*GivenUp](s.Deliver(ctx, row("bad")))
+			if took := time.Since(began); !ok || why.Attempts < c.attempts || took < c.elapsed || c.attempts > 1 && why.Attempts != c.attempts {
+				t.Errorf("%+v: %+v after %v", c, why, took)
+			}
+			cancel()
+			others.running.Wait()
+		})
+	}
+}
+
 // Hazard 28: the same without others, or with others that fail too: nobody knows whose
 // fault it is, and the row stays.
 func TestNoRowIsExhaustedWithoutEvidence(t *testing.T) {
