@@ -306,6 +306,37 @@ func TestARowIsExhaustedByAttemptsAndTime(t *testing.T) {
 	}
 }
 
+// Nobody is exhausted on the evidence of fewer than twenty others.
+func TestFewOthersAreNoEvidence(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		e := newEndpoint(t, func(_ int, w http.ResponseWriter, r *http.Request) {
+			if r.Header.Get("Idempotency-Key") == "bad" {
+				w.WriteHeader(http.StatusServiceUnavailable)
+			}
+		})
+		s := e.sink(t, func(c *Config) { c.MaxAttempts, c.MaxElapsed = 1, time.Second })
+		done := make(chan error, 1)
+		go func() { done <- s.Deliver(t.Context(), row("bad")) }()
+		for range 19 {
+			pause(time.Minute)
+			s.deliver(t.Context(), 1)
+		}
+		pause(time.Hour)
+		select {
+		case err := <-done:
+			t.Fatalf("given up beside 19 others: %v", err)
+		default:
+		}
+		for range 10 {
+			pause(time.Minute)
+			s.deliver(t.Context(), 1)
+		}
+		if _, ok := errors.AsType[*GivenUp](<-done); !ok {
+			t.Error("not given up beside 29 others")
+		}
+	})
+}
+
 // Hazard 28: the same without others, or with others that fail too: nobody knows whose
 // fault it is, and the row stays.
 func TestNoRowIsExhaustedWithoutEvidence(t *testing.T) {
