@@ -242,6 +242,36 @@ func TestRowsThatAreTooLargeUseTheBudget(t *testing.T) {
 	})
 }
 
+// Nothing is given up in a hold, whatever was known before it.
+func TestNothingIsGivenUpInAHold(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		began := time.Now()
+		e := newEndpoint(t, func(n int, w http.ResponseWriter, r *http.Request) {
+			switch id := r.Header.Get("Idempotency-Key"); {
+			case id == "bad" && n > 1:
+				pause(2 * time.Second)
+				fallthrough
+			case id == "bad":
+				w.WriteHeader(http.StatusBadRequest)
+			case time.Since(began) >= time.Second && time.Since(began) < 2*time.Second:
+				w.Header().Set("Retry-After", "60")
+				w.WriteHeader(http.StatusServiceUnavailable)
+			}
+		})
+		s := e.sink(t)
+		done := make(chan error)
+		go func() { done <- s.Deliver(t.Context(), row("bad")) }()
+		pause(time.Millisecond)
+		s.deliver(t.Context(), 1) // is accepted
+		pause(time.Second)
+		go s.deliver(t.Context(), 1) // closes the gate, while the bad row is under way again
+		_, ok := errors.AsType[*GivenUp](<-done)
+		if at := time.Since(began); !ok || at < 61*time.Second {
+			t.Errorf("given up: %v, after %v", ok, at)
+		}
+	})
+}
+
 // Hazard 28: a row that always gets 503 while others succeed is given up when it has
 // failed often and long, and holds up nobody.
 func TestARowThatAloneFailsIsExhausted(t *testing.T) {

@@ -132,6 +132,22 @@ func TestRetryAfterOnAnyFailureIsAMinimumForAll(t *testing.T) {
 	}
 }
 
+func TestAPauseIsASecondAtLeast(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		e := newEndpoint(t, func(n int, w http.ResponseWriter, _ *http.Request) {
+			if n < 5 {
+				w.Header().Set("Retry-After", "0.01")
+				w.WriteHeader(http.StatusServiceUnavailable)
+			}
+		})
+		s := e.sink(t)
+		began := time.Now()
+		if err := errors.Join(s.deliver(t.Context(), 1)...); err != nil || time.Since(began) < 4*time.Second {
+			t.Errorf("%v after %v", err, time.Since(began))
+		}
+	})
+}
+
 func TestAnAnswerUnderWayCanOnlyLengthenAPause(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		e := newEndpoint(t, func(n int, w http.ResponseWriter, _ *http.Request) {
