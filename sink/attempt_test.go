@@ -390,3 +390,37 @@ func TestAnAnswerBeforeTheBodyWasReadSpoilsNoRow(t *testing.T) {
 	server.Close()
 	conns.Wait()
 }
+
+// TestASwitchOfProtocolsEndsTheAttempt: net/http hands over the connection itself with a
+// 101, which no context ends.
+func TestASwitchOfProtocolsEndsTheAttempt(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		network := &kfake.VirtualNetwork{}
+		left := make(chan struct{})
+		serveRaw(t, network, func(conn net.Conn) {
+			defer conn.Close()
+			buffer := make([]byte, 4096)
+			_, _ = conn.Read(buffer)
+			_, _ = io.WriteString(conn, "HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n")
+			_, _ = io.Copy(io.Discard, conn) // until it is closed
+			left <- struct{}{}
+		})
+		s := newSink(t, Config{URL: "http://127.0.0.1/", Concurrency: 1, Timeout: time.Second, DialContext: network.DialContext})
+		ended := make(chan answer, 1)
+		go func() { ended <- s.attempt(t.Context(), row("1")) }()
+		select {
+		case a := <-ended:
+			if a.status != 101 || a.verdict != atFault {
+				t.Errorf("%+v", a.class)
+			}
+		case <-time.After(time.Minute):
+			t.Error("no end")
+			return
+		}
+		select {
+		case <-left:
+		case <-time.After(time.Minute):
+			t.Error("the connection stays open")
+		}
+	})
+}
