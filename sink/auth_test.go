@@ -648,3 +648,68 @@ func TestAnAnswerThatIsNoTokenIsNone(t *testing.T) {
 		})
 	}
 }
+
+// Some servers say -1 of a token that does not end. It is used on, and not asked for anew for each row.
+func TestATokenThatHasEndedBeforeItCameIsUsedUntilItIsRefused(t *testing.T) {
+	for _, expires := range []string{"-1", `"-3600"`, "0", `"3600"`, "null"} {
+		synctest.Test(t, func(t *testing.T) {
+			e := newEndpoint(t, always(http.StatusOK))
+			asked := 0
+			serveHTTP(t, e, "127.0.0.1:81", func(w http.ResponseWriter, _ *http.Request) {
+				asked++
+				w.Header().Set("Content-Type", "application/json")
+				fmt.Fprintf(w, `{"access_token":"t%d","token_type":"bearer","expires_in":%s}`, asked, expires)
+			})
+			s := e.sink(t, func(c *Config) { c.Auth = oauth(t, "s1") })
+			for i, err := range s.deliver(t.Context(), 200) {
+				if err != nil {
+					t.Fatalf("%d: %v", i, err)
+				}
+			}
+			for range 20 {
+				pause(time.Second)
+				if err := s.Deliver(t.Context(), row("1")); err != nil {
+					t.Fatal(err)
+				}
+			}
+			if asked != 1 {
+				t.Errorf("%s: asked %d times", expires, asked)
+			}
+		})
+	}
+}
+
+// Rate limits and Retry-After come with a 401 too. The next attempt, after the time that was asked for, has a fresh token.
+func TestATokenIsReplacedThoughTheEndpointAsksForTime(t *testing.T) {
+	for name, field := range map[string][2]string{
+		"Retry-After":  {"Retry-After", "20"},
+		"a rate limit": {"RateLimit", `"anonymous";r=0;t=20`},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				a := &authorizationServer{secret: "s1"}
+				e := newEndpoint(t, func(_ int, w http.ResponseWriter, r *http.Request) {
+					if !a.takes(r) {
+						w.Header().Set(field[0], field[1])
+						w.WriteHeader(http.StatusUnauthorized)
+					}
+				})
+				a.serve(t, e)
+				s := e.sink(t, func(c *Config) { c.Auth = oauth(t, "s1") })
+				if errs := s.deliver(t.Context(), 1); errs[0] != nil {
+					t.Fatal(errs)
+				}
+				a.revoke()
+				ctx, cancel := context.WithTimeout(t.Context(), time.Hour)
+				defer cancel()
+				began := time.Now()
+				if err := s.Deliver(ctx, row("2")); err != nil {
+					t.Fatalf("%v after %d requests", err, len(e.requests()))
+				}
+				if took := time.Since(began); took < 20*time.Second || took > 21*time.Second || len(e.requests()) != 3 || a.count() != 2 {
+					t.Errorf("%d requests and %d tokens in %v", len(e.requests()), a.count(), took)
+				}
+			})
+		})
+	}
+}

@@ -203,7 +203,7 @@ func (s *Sink) send(ctx context.Context, row Row) (a answer, sent int) {
 			// An endpoint that restarted has closed all other idle connections as well.
 			a.webhook.transport.CloseIdleConnections()
 			reconnected = true
-		case a.verdict == atFault && a.wait == 0 && !renewed && s.outdated(ctx, a):
+		case a.verdict == atFault && !renewed && s.outdated(ctx, a) && a.wait == 0:
 			renewed = true
 			s.metrics.renewals.Inc()
 		default:
