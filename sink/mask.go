@@ -6,6 +6,7 @@ import (
 	"html"
 	"net/http"
 	"net/url"
+	"regexp"
 	"slices"
 	"strconv"
 	"strings"
@@ -75,10 +76,11 @@ func excerpt(body []byte, private []string) string {
 
 // masked returns text with the private values masked: as a whole anywhere, and each of
 // their words where it is a word of its own, whatever the case. The usual escapes (JSON,
-// HTML, percent) are undone before, in the result too. It masks rather too much, such
+// HTML, percent) are undone before, in the result too. What has one of them in base64 is
+// masked as a whole. It masks rather too much, such
 // as a plan named "free" in "the free plan", than too little.
 func masked(text string, private []string) string {
-	runes := []rune(unescape(strings.ToValidUTF8(text, "\uFFFD")))
+	runes := []rune(withoutEncoded(unescape(strings.ToValidUTF8(text, "\uFFFD")), private))
 	lower := make([]rune, len(runes))
 	for i, r := range runes {
 		lower[i] = unicode.ToLower(r)
@@ -136,6 +138,25 @@ func masked(text string, private []string) string {
 	return out.String()
 }
 
+// withoutEncoded masks what is base64 of something with a private value. It may begin
+// anywhere: what stands before it can look like a part of it, such as the slash of a path.
+func withoutEncoded(text string, private []string) string {
+	return regexp.MustCompile(`[A-Za-z0-9+/_-]{8,}=*`).ReplaceAllStringFunc(text, func(encoded string) string {
+		characters := strings.NewReplacer("-", "+", "_", "/", "=", "").Replace(encoded)
+		for from := range 4 {
+			// The last character may be the half of one.
+			decoded, _ := base64.RawStdEncoding.DecodeString(characters[from:])
+			plain := strings.ToLower(unescape(string(decoded)))
+			for _, value := range private {
+				if len(value) >= 4 && strings.Contains(plain, strings.ToLower(value)) {
+					return maskText
+				}
+			}
+		}
+		return encoded
+	})
+}
+
 // eachWord calls yield with the bounds of each run of letters, marks and digits.
 func eachWord(text []rune, yield func(from, to int)) {
 	start := -1
@@ -187,8 +208,12 @@ func unescapeOnce(text string) string {
 			}
 			out.Write(quoted)
 			i += n
-		case len(rest) >= 2 && rest[0] == '\\' && strings.IndexByte(`"\/`, rest[1]) >= 0:
-			out.WriteByte(rest[1])
+		case strings.HasPrefix(rest, `\x`) && isHex(rest, 2, 4): // of scripts in pages
+			r, _ := strconv.ParseUint(rest[2:4], 16, 8)
+			out.WriteRune(rune(r))
+			i += 4
+		case len(rest) >= 2 && rest[0] == '\\' && strings.IndexByte(`"\/bfnrt`, rest[1]) >= 0:
+			out.WriteByte("\"\\/\b\f\n\r\t"[strings.IndexByte(`"\/bfnrt`, rest[1])])
 			i += 2
 		case rest[0] == '%' && isHex(rest, 1, 3):
 			b, _ := strconv.ParseUint(rest[1:3], 16, 8)
