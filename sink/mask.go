@@ -80,6 +80,7 @@ func excerpt(body []byte, private []string) string {
 // masked as a whole. It masks rather too much, such
 // as a plan named "free" in "the free plan", than too little.
 func masked(text string, private []string) string {
+	private = withUnescaped(private)
 	runes := []rune(withoutEncoded(unescape(strings.ToValidUTF8(text, "\uFFFD")), private))
 	lower := make([]rune, len(runes))
 	for i, r := range runes {
@@ -182,13 +183,28 @@ func isWord(r rune) bool { return unicode.IsLetter(r) || unicode.IsDigit(r) || u
 // unescape undoes the escapes of JSON, HTML and URLs wherever they seem to be, and
 // twice, since answers quote answers.
 func unescape(text string) string {
-	for range 2 {
-		text = html.UnescapeString(unescapeOnce(text))
-	}
-	return strings.ToValidUTF8(text, "\uFFFD")
+	return strings.ToValidUTF8(unescapeOnce(unescapeOnce(text)), "\uFFFD")
 }
 
-func unescapeOnce(text string) string {
+// withUnescaped returns values, and what unescape makes of those that have escapes of
+// their own, such as the address of a page, depending on how often they were quoted.
+func withUnescaped(values []string) []string {
+	all := slices.Clone(values)
+	for _, value := range values {
+		for range 2 {
+			before := value
+			if value = strings.ToValidUTF8(unescapeOnce(before), "\uFFFD"); value == before {
+				break
+			}
+			all = append(all, value)
+		}
+	}
+	return all
+}
+
+func unescapeOnce(text string) string { return html.UnescapeString(unescapeSigns(text)) }
+
+func unescapeSigns(text string) string {
 	if !strings.ContainsAny(text, `\%`) {
 		return text
 	}

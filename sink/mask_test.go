@@ -2,12 +2,15 @@ package sink
 
 import (
 	"encoding/base64"
+	"html"
 	"net/http"
 	"net/url"
 	"slices"
 	"strings"
 	"testing"
 	"unicode/utf8"
+
+	"github.com/go-json-experiment/json"
 )
 
 const privateRow = `{"event_id":"ev-9f3","timestamp":"2026-11-25T12:00:00Z","email":"zofia.k@example.org",` +
@@ -48,6 +51,26 @@ func TestAnExcerptHoldsNoValueOfTheRowAndNoSecret(t *testing.T) {
 		}
 		if got != want {
 			t.Errorf("%q: %q, want %q", answer, got, want)
+		}
+	}
+}
+
+// Values have escapes of their own, which are undone in an answer that repeats them, once or twice.
+func TestAnExcerptHoldsNoValueThatHasEscapes(t *testing.T) {
+	for _, value := range []string{`https://example.com/?name=Zofia%20Kowalska`, `CORP\nkowalska`, `AT&amp;Kowalska`, `%25%32%30Kowalska`, `\\\\tkowalska`} {
+		row, _ := json.Marshal(map[string]any{"metadata": map[string]string{"x": value}})
+		quoted, _ := json.Marshal(string(row))
+		twice, _ := json.Marshal(string(quoted))
+		for name, echo := range map[string]string{
+			"plain": value, "row": string(row), "quoted": string(quoted), "twice": string(twice),
+			"percent": url.QueryEscape(value), "page": html.EscapeString(string(row)),
+			"base64": base64.StdEncoding.EncodeToString(row),
+		} {
+			got := excerpt([]byte("bad: "+echo), valuesOf(row))
+			decoded, _ := base64.StdEncoding.DecodeString(strings.TrimPrefix(got, "bad: "))
+			if !strings.Contains(got, maskText) || strings.Contains(strings.ToLower(got+string(decoded)), "kowalska") {
+				t.Errorf("%s, %s: %s", value, name, got)
+			}
 		}
 	}
 }
