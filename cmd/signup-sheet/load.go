@@ -264,7 +264,7 @@ func (l *loader) readSecret(name, path string, check func(string) error) secret 
 		l.problem("%s: %v", where, err)
 		return ""
 	}
-	text := strings.TrimSpace(string(content))
+	text := strings.TrimSpace(strings.TrimPrefix(string(content), "\ufeff"))
 	if err := check(text); err != nil {
 		l.problem("%s: the content of the file: %v", where, err)
 		return ""
