@@ -486,14 +486,18 @@ func TestTokensThatAreNeverTakenAreAHold(t *testing.T) {
 // The authorization server is away, or does not know us: rows wait in a hold, as long as it takes, and none of them is to
 // blame. Nothing is sent without a token.
 func TestWithoutATokenRowsWaitInAHold(t *testing.T) {
-	for name, c := range map[string]struct{ breaks, mends func(*authorizationServer) }{
-		"away":    {func(a *authorizationServer) { a.change(func() { a.broken = true }) }, func(a *authorizationServer) { a.change(func() { a.broken = false }) }},
-		"refuses": {func(a *authorizationServer) { a.change(func() { a.secret = "other" }) }, func(a *authorizationServer) { a.change(func() { a.secret = "s1" }) }},
+	for name, c := range map[string]struct {
+		breaks, mends func(*authorizationServer)
+		words         string
+	}{
+		"away":    {func(a *authorizationServer) { a.broken = true }, func(a *authorizationServer) { a.broken = false }, "no token: the authorization server answered 503"},
+		"refuses": {func(a *authorizationServer) { a.secret = "other" }, func(a *authorizationServer) { a.secret = "s1" }, "no token: the authorization server answered 401 (invalid_client)"},
+		"hangs":   {func(a *authorizationServer) { a.took = time.Hour }, func(a *authorizationServer) { a.took = 0 }, "no token: the authorization server: no answer in time"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				a := &authorizationServer{secret: "s1", expires: 3600}
-				c.breaks(a)
+				a.change(func() { c.breaks(a) })
 				e := newEndpoint(t, func(_ int, _ http.ResponseWriter, r *http.Request) {
 					if !a.takes(r) {
 						t.Error("a request without a token")
@@ -510,16 +514,16 @@ func TestWithoutATokenRowsWaitInAHold(t *testing.T) {
 				if f, failed := s.LastFailure(); !failed || f.Kind != reasonToken {
 					t.Errorf("%+v", f)
 				}
-				if !strings.Contains(s.logs.String(), "sink.auth.token_url") || !strings.Contains(s.logs.String(), "no token: the authorization server answered ") {
+				if !strings.Contains(s.logs.String(), "sink.auth.token_url") || !strings.Contains(s.logs.String(), c.words) {
 					t.Error("no line says what to do")
 				}
 				if s.metric(t, "signup_sheet_hold", "reason", reasonToken) != 1 || s.metric(t, "signup_sheet_token_requests_total", "result", "failed") == 0 {
 					t.Error("no metric says so")
 				}
-				c.mends(a)
+				a.change(func() { c.mends(a) })
 				began := time.Now()
 				crowd.running.Wait()
-				if accepted, givenUp := crowd.counts(); accepted != 192 || givenUp != 0 || time.Since(began) > 31*time.Second {
+				if accepted, givenUp := crowd.counts(); accepted != 192 || givenUp != 0 || time.Since(began) > 51*time.Second || name != "hangs" && time.Since(began) > 31*time.Second {
 					t.Errorf("%d accepted and %d given up in %v", accepted, givenUp, time.Since(began))
 				}
 				if s.metric(t, "signup_sheet_retries_total") != 0 {
@@ -644,6 +648,30 @@ func TestAnAnswerThatIsNoTokenIsNone(t *testing.T) {
 			}
 			if !strings.Contains(s.logs.String(), "answer holds no token") || strings.Contains(s.logs.String(), "S3CR3T") {
 				t.Errorf("%.40s: %s", answer, s.logs.String())
+			}
+		})
+	}
+}
+
+// The client's secret goes to no other host.
+func TestAnAuthorizationServerThatRedirectsIsNotFollowed(t *testing.T) {
+	for _, status := range []int{301, 302, 303, 307, 308} {
+		synctest.Test(t, func(t *testing.T) {
+			e := newEndpoint(t, always(http.StatusOK))
+			serveHTTP(t, e, "127.0.0.1:81", func(w http.ResponseWriter, r *http.Request) {
+				http.Redirect(w, r, "http://127.0.0.1:82/token", status)
+			})
+			followed := false
+			serveHTTP(t, e, "127.0.0.1:82", func(w http.ResponseWriter, _ *http.Request) {
+				followed = true
+				w.Header().Set("Content-Type", "application/json")
+				_, _ = io.WriteString(w, `{"access_token":"abc","token_type":"bearer"}`)
+			})
+			s := e.sink(t, func(c *Config) { c.Auth = oauth(t, "s1") })
+			ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
+			defer cancel()
+			if err := s.Deliver(ctx, row("1")); err == nil || followed || !strings.Contains(s.logs.String(), fmt.Sprint("answered ", status)) {
+				t.Errorf("%d: %v, followed %v", status, err, followed)
 			}
 		})
 	}
