@@ -265,3 +265,17 @@ func TestATokenThatWasReplacedAppearsNowhere(t *testing.T) {
 		expectPrivate(t, "replaced", s, err, tokens)
 	})
 }
+
+// Tokens of a minute each would else be kept for ever.
+func TestWhatIsASecretNoMoreIsForgottenAfterAnHour(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var r retired
+		for i := range 1000 {
+			r.add(time.Now(), []string{fmt.Sprint("token-", i)})
+			pause(time.Minute)
+		}
+		if n := len(r.texts()); n < 60 || n > 62 {
+			t.Errorf("%d are known", n)
+		}
+	})
+}
