@@ -213,7 +213,7 @@ func (s *Sink) send(ctx context.Context, row Row, p pass) (a answer, sent int) {
 			if !reconnected {
 				return a, sent
 			}
-		case a.verdict == atFault && a.wait == 0 && !renewed && s.outdated(ctx, a) && s.gate.repeat(ctx, p):
+		case a.verdict == atFault && !renewed && s.outdated(ctx, a) && a.wait == 0 && s.gate.repeat(ctx, p):
 			renewed = true
 			s.metrics.renewals.Inc()
 		default:
