@@ -158,6 +158,19 @@ func TestAChainAndItsBackoffAreAlive(t *testing.T) {
 	})
 }
 
+// At a slow pace, and with a small share of it, rows wait for minutes.
+func TestASlowPaceIsAlive(t *testing.T) {
+	virtually(t, 1, func(t *testing.T, s *scene) {
+		records := s.publish(t, "x", 3, 3)
+		m := s.join(t, func(c *consumer.Config) { c.Sink.Rate = 0.005 })
+		s.delivered(t, 1)
+		m.lives(t, 6*time.Minute)
+		s.delivered(t, 3)
+		m.leave(t)
+		s.judge(t, records, 0)
+	})
+}
+
 func TestAnIdleMemberIsAlive(t *testing.T) {
 	virtually(t, 1, func(t *testing.T, s *scene) {
 		s.publish(t, "x", 10, 10)

@@ -128,6 +128,23 @@ func TestShutdownIsBoundedBySinkTimeoutWhenTheWebhookHangs(t *testing.T) {
 	})
 }
 
+// Hazard 10: rows wait for what the endpoint has asked for, and nothing is under way.
+func TestShutdownInAHoldIsAtOnce(t *testing.T) {
+	play(t, 1, func(t *testing.T, s *scene) {
+		s.sheet.Script(receiver.Always(receiver.Answer{Status: 429, Header: map[string][]string{"Retry-After": {"900"}}}))
+		records := s.publish(t, "x", 200, 200)
+		m := s.join(t)
+		await(t, "a hold without attempts", func() bool { st := m.Status(); return len(st.Holds) == 1 && st.Attempts == 0 })
+		m.stops(t, grace, true)
+		s.sheet.Script(nil)
+		next := s.join(t)
+		s.delivered(t, 200)
+		s.committed(t, 200)
+		next.leave(t)
+		s.judge(t, records, 0)
+	})
+}
+
 // Hazard 10: an age lookup that ignores its context.
 func TestShutdownIsBoundedByTheDrainTimeoutWhenAnAgeNeverComes(t *testing.T) {
 	play(t, 1, func(t *testing.T, s *scene) {

@@ -109,7 +109,7 @@ type stuck struct {
 }
 
 // Live returns an error if deliveries are stuck: for a minute, a row that could
-// be attempted (not held, chained, backing off or without lease) was not. Either
+// be attempted (not held, chained, backing off, paced or without lease) was not. Either
 // one is not prepared in all that time, or none is attempted. It has to be
 // called now and then, because it compares.
 func (c *Consumer) Live() error {
@@ -122,12 +122,13 @@ func (c *Consumer) Live() error {
 		ps = s.pool.state()
 	}
 	free := len(st.Holds) == 0 && c.lease.Valid()
+	attemptable := free && !c.sink.Paced()
 	if free && !ps.preparing.IsZero() && time.Since(ps.preparing) >= stuckAfter {
 		return errors.New("a delivery is stuck: its row is in preparation for " + time.Since(ps.preparing).Round(time.Second).String())
 	}
 	progress, attempt := ps.progress, c.sink.LastAttempt()
 	idle := s == nil || st.Queued+st.InProgress-st.Retrying == 0
-	if idle || !free || st.Attempts > 0 || progress != c.stuck.progress || attempt != c.stuck.attempt || c.stuck.since.IsZero() {
+	if idle || !attemptable || st.Attempts > 0 || progress != c.stuck.progress || attempt != c.stuck.attempt || c.stuck.since.IsZero() {
 		c.stuck = stuck{since: time.Now(), progress: progress, attempt: attempt}
 		return nil
 	}

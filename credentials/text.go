@@ -4,6 +4,7 @@
 package credentials
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
 	"io"
@@ -18,7 +19,8 @@ const maxSize = 1 << 20
 // Text is the path of a file that holds one line of text: a password, a token, a URL.
 type Text string
 
-// Read returns the line that is in the file now, without the line break at its end. No line, or more than one, is an
+// Read returns the line that is in the file now, without the line break at its end, and without the mark of UTF-8 that
+// editors on Windows put before it. No line, or more than one, is an
 // error: the file is being written, or is another one than was meant.
 func (t Text) Read() (string, error) {
 	content, err := read(string(t))
@@ -57,7 +59,7 @@ func (t Text) Lines() ([]string, error) {
 	return lines, nil
 }
 
-// read returns what is in a small file.
+// read returns what is in a small file, behind a byte order mark.
 func read(path string) ([]byte, error) {
 	info, err := os.Stat(path)
 	if err == nil && !info.Mode().IsRegular() {
@@ -71,7 +73,7 @@ func read(path string) ([]byte, error) {
 			if len(content) > maxSize {
 				return nil, fmt.Errorf("%s is larger than %d bytes", shown(path), maxSize)
 			}
-			return content, nil
+			return bytes.TrimPrefix(content, []byte("\ufeff")), nil
 		}
 	}
 	if detail, ok := errors.AsType[*fs.PathError](err); ok {

@@ -13,7 +13,7 @@ import (
 func TestATextIsReadAnewWithoutItsLineBreak(t *testing.T) {
 	dir := t.TempDir()
 	for content, want := range map[string]string{
-		"secret": "secret", "secret\n": "secret", "secret\r\n": "secret", " a b \n": " a b ", "ünï": "ünï",
+		"secret": "secret", "secret\n": "secret", "secret\r\n": "secret", " a b \n": " a b ", "\ufeffsecret\r\n": "secret", "ünï": "ünï",
 	} {
 		path := certificates.Write(t, dir, "password", []byte(content))
 		got, err := credentials.Text(path).Read()
@@ -33,6 +33,7 @@ func TestATextThatCannotBeUsedIsAnErrorWithoutIt(t *testing.T) {
 	file := func(content string) string { return certificates.Write(t, dir, "password", []byte(content)) }
 	for _, c := range []struct{ name, path, content, want string }{
 		{"empty", "", "", " is empty"},
+		{"only a byte order mark", "", "\ufeff\r\n", " is empty"},
 		{"only a line break", "", "\n", " is empty"},
 		{"two lines", "", marker + "\n" + marker, " holds more than one line of text"},
 		{"a second line break", "", marker + "\n\n", " holds more than one line of text"},

@@ -181,7 +181,7 @@ func TryFiles(cfg Config) []*SettingError {
 
 // current returns the endpoint for an attempt that begins now.
 func (s *Sink) current(ctx context.Context, now time.Time) *webhook {
-	if now.UnixNano() >= s.due.Load() && s.renewing.TryLock() {
+	if !now.Before(*s.due.Load()) && s.renewing.TryLock() {
 		s.renew(ctx, now)
 		s.renewing.Unlock()
 	}
@@ -237,7 +237,7 @@ func (s *Sink) plan(now time.Time) {
 	if soon := now.Add(rereadAfter); len(s.sources) > 0 && soon.Before(next) {
 		next = soon
 	}
-	s.due.Store(next.UnixNano())
+	s.due.Store(&next)
 }
 
 // reread returns what is known now, and the settings whose files have other content. What

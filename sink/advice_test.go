@@ -78,6 +78,7 @@ func misconfigurations(secure *tls.Config) []misconfiguration {
 		// Expired token.
 		{name: "expired token", url: own, status: 401, header: `WWW-Authenticate: Bearer error="invalid_token"`, body: `{"error":"token expired"}`, reason: reasonUnauthorised, verdict: atFault, advice: "The token has expired", followed: "nothing is dead-lettered"},
 		{name: "expired token, in the head only", url: own, status: 401, header: `WWW-Authenticate: Bearer error="invalid_token", error_description="The access token expired"`, reason: reasonUnauthorised, verdict: atFault, advice: "The token has expired", followed: "nothing is dead-lettered"},
+		{name: "expired token, in the last word of the head", url: own, status: 401, header: `WWW-Authenticate: Custom the token has expired`, body: "no", reason: reasonUnauthorised, verdict: atFault, advice: "The token has expired", followed: "nothing is dead-lettered"},
 		{name: "expired token: HubSpot", url: "http://api.hubapi.com/crm/objects/2026-03/contacts/batch/upsert", status: 401, body: `{"status":"error","category":"EXPIRED_AUTHENTICATION"}`, reason: reasonUnauthorised, verdict: atFault, advice: "The token has expired", followed: "nothing is dead-lettered"},
 		{name: "no token", url: own, status: 401, reason: reasonUnauthorised, verdict: atFault, advice: "check what it wants", followed: "nothing is dead-lettered"},
 		// Wrong signature.

@@ -114,6 +114,9 @@ func (s *Sink) read(a *answer, res *http.Response, kept bool) {
 	a.status = res.StatusCode
 	a.class = s.table.ofStatus(res.StatusCode)
 	limited := io.LimitReader(res.Body, maxResponse)
+	if res.StatusCode == http.StatusSwitchingProtocols {
+		limited = http.NoBody // the other is the connection itself, which has no end in time
+	}
 	if a.verdict == accepted && !kept && !s.table.looksInto(res.StatusCode) {
 		_, _ = io.Copy(io.Discard, limited)
 		a.wait = exhausted(res.Header, time.Now())

@@ -390,3 +390,129 @@ func TestAnAnswerBeforeTheBodyWasReadSpoilsNoRow(t *testing.T) {
 	server.Close()
 	conns.Wait()
 }
+
+// What is repeated at once is an attempt like any other: nothing is sent inside a pause.
+func TestNothingIsRepeatedInsideAPause(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		e := newEndpoint(t, func(n int, w http.ResponseWriter, _ *http.Request) {
+			switch n {
+			case 1, 2: // which leaves two connections
+				pause(time.Second)
+			case 3:
+				pause(time.Second)
+				w.Header().Set("Retry-After", "8")
+				w.WriteHeader(http.StatusTooManyRequests)
+			case 4:
+				pause(2 * time.Second)
+				panic(http.ErrAbortHandler) // the connection breaks before any byte of an answer
+			}
+		})
+		s := e.sink(t)
+		s.deliver(t.Context(), 2)
+		began := time.Now()
+		if err := errors.Join(s.deliver(t.Context(), 2)...); err != nil {
+			t.Fatal(err)
+		}
+		if seen := e.requests(); len(seen) != 6 || seen[4].at.Sub(began) < 9*time.Second {
+			t.Errorf("%d requests, the first after %v", len(seen), seen[4].at.Sub(began))
+		}
+	})
+}
+
+// TestASwitchOfProtocolsEndsTheAttempt: net/http hands over the connection itself with a
+// 101, which no context ends.
+func TestASwitchOfProtocolsEndsTheAttempt(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		network := &kfake.VirtualNetwork{}
+		left := make(chan struct{})
+		serveRaw(t, network, func(conn net.Conn) {
+			defer conn.Close()
+			buffer := make([]byte, 4096)
+			_, _ = conn.Read(buffer)
+			_, _ = io.WriteString(conn, "HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n")
+			_, _ = io.Copy(io.Discard, conn) // until it is closed
+			left <- struct{}{}
+		})
+		s := newSink(t, Config{URL: "http://127.0.0.1/", Concurrency: 1, Timeout: time.Second, DialContext: network.DialContext})
+		ended := make(chan answer, 1)
+		go func() { ended <- s.attempt(t.Context(), row("1")) }()
+		select {
+		case a := <-ended:
+			if a.status != 101 || a.verdict != atFault {
+				t.Errorf("%+v", a.class)
+			}
+		case <-time.After(time.Minute):
+			t.Error("no end")
+			return
+		}
+		select {
+		case <-left:
+		case <-time.After(time.Minute):
+			t.Error("the connection stays open")
+		}
+	})
+}
+
+// TestWhateverIsAnsweredEndsTheAttempt: within its time, and without keeping what was sent. None of it stops the next.
+func TestWhateverIsAnsweredEndsTheAttempt(t *testing.T) {
+	write := func(conn net.Conn, text string) bool { _, err := io.WriteString(conn, text); return err == nil }
+	forever := func(head, text string, every time.Duration) func(net.Conn) {
+		return func(conn net.Conn) {
+			write(conn, head)
+			for write(conn, text) {
+				if every > 0 {
+					pause(every)
+				}
+			}
+		}
+	}
+	long := strings.Repeat("x", 3000)
+	for name, c := range map[string]struct {
+		answer func(net.Conn)
+		want   class
+	}{
+		"a body without an end":         {forever("HTTP/1.1 200 OK\r\n\r\n", long, 0), class{accepted, reasonNone}},
+		"a body that drips":             {forever("HTTP/1.1 200 OK\r\n\r\n", "x", time.Second/10), class{accepted, reasonNone}},
+		"a failure without an end":      {forever("HTTP/1.1 503 No\r\n\r\n", long, 0), class{transient, reasonFailing}},
+		"a failure that drips":          {forever("HTTP/1.1 503 No\r\n\r\n", "x", time.Second/10), class{transient, reasonFailing}},
+		"a chunk's head without an end": {forever("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n1;", long, 0), class{accepted, reasonNone}},
+		"trailers without an end":       {forever("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n", "A: "+long+"\r\n", 0), class{accepted, reasonNone}},
+		"a head without an end":         {forever("HTTP/1.1 200 OK\r\n", "A: "+long+"\r\n", 0), class{transient, reasonNetwork}},
+		"a first line without an end":   {forever("HTTP/1.1 200 ", long, 0), class{transient, reasonNetwork}},
+		"hints without an end":          {forever("", "HTTP/1.1 103 Early Hints\r\nLink: x\r\n\r\n", 0), class{transient, reasonNetwork}},
+		"hints that drip":               {forever("", "HTTP/1.1 102 Processing\r\n\r\n", time.Second), class{transient, reasonTimeout}},
+	} {
+		synctest.Test(t, func(t *testing.T) {
+			network := &kfake.VirtualNetwork{}
+			var sent atomic.Int64
+			serveRaw(t, network, func(conn net.Conn) {
+				defer conn.Close()
+				_, _ = conn.Read(make([]byte, 4096))
+				c.answer(&countedConn{conn, &sent})
+			})
+			s := newSink(t, Config{URL: "http://127.0.0.1/", Concurrency: 1, Timeout: 2 * time.Second, DialContext: network.DialContext})
+			for range 2 {
+				began := time.Now()
+				a := s.attempt(t.Context(), row("1"))
+				if a.class != c.want || time.Since(began) > 2*time.Second || len(a.body) > maxResponse {
+					t.Errorf("%s: %+v and %d bytes after %v", name, a.class, len(a.body), time.Since(began))
+				}
+			}
+			if n := sent.Load(); n > 2<<20 {
+				t.Errorf("%s: %d bytes were read", name, n)
+			}
+		})
+	}
+}
+
+// countedConn counts what is written to it.
+type countedConn struct {
+	net.Conn
+	bytes *atomic.Int64
+}
+
+func (c *countedConn) Write(p []byte) (int, error) {
+	n, err := c.Conn.Write(p)
+	c.bytes.Add(int64(n))
+	return n, err
+}

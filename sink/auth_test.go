@@ -486,14 +486,18 @@ func TestTokensThatAreNeverTakenAreAHold(t *testing.T) {
 // The authorization server is away, or does not know us: rows wait in a hold, as long as it takes, and none of them is to
 // blame. Nothing is sent without a token.
 func TestWithoutATokenRowsWaitInAHold(t *testing.T) {
-	for name, c := range map[string]struct{ breaks, mends func(*authorizationServer) }{
-		"away":    {func(a *authorizationServer) { a.change(func() { a.broken = true }) }, func(a *authorizationServer) { a.change(func() { a.broken = false }) }},
-		"refuses": {func(a *authorizationServer) { a.change(func() { a.secret = "other" }) }, func(a *authorizationServer) { a.change(func() { a.secret = "s1" }) }},
+	for name, c := range map[string]struct {
+		breaks, mends func(*authorizationServer)
+		words         string
+	}{
+		"away":    {func(a *authorizationServer) { a.broken = true }, func(a *authorizationServer) { a.broken = false }, "no token: the authorization server answered 503"},
+		"refuses": {func(a *authorizationServer) { a.secret = "other" }, func(a *authorizationServer) { a.secret = "s1" }, "no token: the authorization server answered 401 (invalid_client)"},
+		"hangs":   {func(a *authorizationServer) { a.took = time.Hour }, func(a *authorizationServer) { a.took = 0 }, "no token: the authorization server: no answer in time"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				a := &authorizationServer{secret: "s1", expires: 3600}
-				c.breaks(a)
+				a.change(func() { c.breaks(a) })
 				e := newEndpoint(t, func(_ int, _ http.ResponseWriter, r *http.Request) {
 					if !a.takes(r) {
 						t.Error("a request without a token")
@@ -510,16 +514,16 @@ func TestWithoutATokenRowsWaitInAHold(t *testing.T) {
 				if f, failed := s.LastFailure(); !failed || f.Kind != reasonToken {
 					t.Errorf("%+v", f)
 				}
-				if !strings.Contains(s.logs.String(), "sink.auth.token_url") || !strings.Contains(s.logs.String(), "no token: the authorization server answered ") {
+				if !strings.Contains(s.logs.String(), "sink.auth.token_url") || !strings.Contains(s.logs.String(), c.words) {
 					t.Error("no line says what to do")
 				}
 				if s.metric(t, "signup_sheet_hold", "reason", reasonToken) != 1 || s.metric(t, "signup_sheet_token_requests_total", "result", "failed") == 0 {
 					t.Error("no metric says so")
 				}
-				c.mends(a)
+				a.change(func() { c.mends(a) })
 				began := time.Now()
 				crowd.running.Wait()
-				if accepted, givenUp := crowd.counts(); accepted != 192 || givenUp != 0 || time.Since(began) > 31*time.Second {
+				if accepted, givenUp := crowd.counts(); accepted != 192 || givenUp != 0 || time.Since(began) > 51*time.Second || name != "hangs" && time.Since(began) > 31*time.Second {
 					t.Errorf("%d accepted and %d given up in %v", accepted, givenUp, time.Since(began))
 				}
 				if s.metric(t, "signup_sheet_retries_total") != 0 {
@@ -645,6 +649,123 @@ func TestAnAnswerThatIsNoTokenIsNone(t *testing.T) {
 			if !strings.Contains(s.logs.String(), "answer holds no token") || strings.Contains(s.logs.String(), "S3CR3T") {
 				t.Errorf("%.40s: %s", answer, s.logs.String())
 			}
+		})
+	}
+}
+
+// A token by a secret that was replaced while it was asked for is not used for an hour.
+func TestATokenByASecretThatIsOldWhenItComesIsReplaced(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		files := &shelf{dir: t.TempDir()}
+		files.put(t, map[string]string{"secret": "s0"})
+		a := &authorizationServer{secret: "s1", old: "s0", expires: 3600, took: 8 * time.Second}
+		by := ""
+		e := newEndpoint(t, func(_ int, _ http.ResponseWriter, r *http.Request) {
+			_, by, _ = strings.Cut(r.Header.Get("Authorization"), "-by-")
+		})
+		a.serve(t, e)
+		s := e.sink(t, func(c *Config) { c.Auth = oauth(t, ""); c.Auth.ClientSecretFile = files.text("secret") })
+		crowd := s.keys(t.Context(), 1, 1)
+		pause(4 * time.Second)
+		files.put(t, map[string]string{"secret": "s1"})
+		for range 2 {
+			if err := s.Deliver(t.Context(), row("1")); err != nil || by != "s0" {
+				t.Fatalf("%v, by %s", err, by)
+			}
+		}
+		pause(10 * time.Second)
+		if err := s.Deliver(t.Context(), row("1")); err != nil || by != "s1" || a.count() != 2 {
+			t.Errorf("%v, by %s, asked %d times", err, by, a.count())
+		}
+		crowd.running.Wait()
+	})
+}
+
+// The client's secret goes to no other host.
+func TestAnAuthorizationServerThatRedirectsIsNotFollowed(t *testing.T) {
+	for _, status := range []int{301, 302, 303, 307, 308} {
+		synctest.Test(t, func(t *testing.T) {
+			e := newEndpoint(t, always(http.StatusOK))
+			serveHTTP(t, e, "127.0.0.1:81", func(w http.ResponseWriter, r *http.Request) {
+				http.Redirect(w, r, "http://127.0.0.1:82/token", status)
+			})
+			followed := false
+			serveHTTP(t, e, "127.0.0.1:82", func(w http.ResponseWriter, _ *http.Request) {
+				followed = true
+				w.Header().Set("Content-Type", "application/json")
+				_, _ = io.WriteString(w, `{"access_token":"abc","token_type":"bearer"}`)
+			})
+			s := e.sink(t, func(c *Config) { c.Auth = oauth(t, "s1") })
+			ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
+			defer cancel()
+			if err := s.Deliver(ctx, row("1")); err == nil || followed || !strings.Contains(s.logs.String(), fmt.Sprint("answered ", status)) {
+				t.Errorf("%d: %v, followed %v", status, err, followed)
+			}
+		})
+	}
+}
+
+// Some servers say -1 of a token that does not end. It is used on, and not asked for anew for each row.
+func TestATokenThatHasEndedBeforeItCameIsUsedUntilItIsRefused(t *testing.T) {
+	for _, expires := range []string{"-1", `"-3600"`, "0", `"3600"`, "null"} {
+		synctest.Test(t, func(t *testing.T) {
+			e := newEndpoint(t, always(http.StatusOK))
+			asked := 0
+			serveHTTP(t, e, "127.0.0.1:81", func(w http.ResponseWriter, _ *http.Request) {
+				asked++
+				w.Header().Set("Content-Type", "application/json")
+				fmt.Fprintf(w, `{"access_token":"t%d","token_type":"bearer","expires_in":%s}`, asked, expires)
+			})
+			s := e.sink(t, func(c *Config) { c.Auth = oauth(t, "s1") })
+			for i, err := range s.deliver(t.Context(), 200) {
+				if err != nil {
+					t.Fatalf("%d: %v", i, err)
+				}
+			}
+			for range 20 {
+				pause(time.Second)
+				if err := s.Deliver(t.Context(), row("1")); err != nil {
+					t.Fatal(err)
+				}
+			}
+			if asked != 1 {
+				t.Errorf("%s: asked %d times", expires, asked)
+			}
+		})
+	}
+}
+
+// Rate limits and Retry-After come with a 401 too. The next attempt, after the time that was asked for, has a fresh token.
+func TestATokenIsReplacedThoughTheEndpointAsksForTime(t *testing.T) {
+	for name, field := range map[string][2]string{
+		"Retry-After":  {"Retry-After", "20"},
+		"a rate limit": {"RateLimit", `"anonymous";r=0;t=20`},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				a := &authorizationServer{secret: "s1"}
+				e := newEndpoint(t, func(_ int, w http.ResponseWriter, r *http.Request) {
+					if !a.takes(r) {
+						w.Header().Set(field[0], field[1])
+						w.WriteHeader(http.StatusUnauthorized)
+					}
+				})
+				a.serve(t, e)
+				s := e.sink(t, func(c *Config) { c.Auth = oauth(t, "s1") })
+				if errs := s.deliver(t.Context(), 1); errs[0] != nil {
+					t.Fatal(errs)
+				}
+				a.revoke()
+				ctx, cancel := context.WithTimeout(t.Context(), time.Hour)
+				defer cancel()
+				began := time.Now()
+				if err := s.Deliver(ctx, row("2")); err != nil {
+					t.Fatalf("%v after %d requests", err, len(e.requests()))
+				}
+				if took := time.Since(began); took < 20*time.Second || took > 21*time.Second || len(e.requests()) != 3 || a.count() != 2 {
+					t.Errorf("%d requests and %d tokens in %v", len(e.requests()), a.count(), took)
+				}
+			})
 		})
 	}
 }

@@ -80,7 +80,7 @@ type delivery struct {
 //   - nil: the endpoint accepted the row;
 //   - *GivenUp: it takes others, but not this row; or the row is too large for it;
 //   - context.Cause(ctx): ctx ended before. Whether the endpoint has seen the row is not
-//     known. (An error of Config.Permit is returned as it is.)
+//     known. (An error of Config.Permit is wrapped.)
 //
 // It waits as long as it takes: while the endpoint is down or takes nothing from anyone,
 // while ctx goes on. The end of ctx means stop: every wait ends at once and no attempt
@@ -89,11 +89,17 @@ type delivery struct {
 //
 // Rows may reach the endpoint more than once: Idempotency-Key tells them apart.
 func (s *Sink) Deliver(ctx context.Context, row Row) error {
-	if tooLarge := s.tooLarge(row); tooLarge != nil {
-		return tooLarge
-	}
 	d := delivery{event: row.HeaderID}
 	defer s.gate.end(&d)
+	if tooLarge := s.tooLarge(row); tooLarge != nil {
+		for s.gate.condemn(&d) == waits {
+			s.budget.note(ctx, s.log, s.cfg.DeadLetterBudget)
+			if err := s.backOff(ctx, &d); err != nil {
+				return err
+			}
+		}
+		return tooLarge
+	}
 	for {
 		if s.cfg.Permit != nil {
 			if err := s.cfg.Permit.Wait(ctx); err != nil {
@@ -112,7 +118,7 @@ func (s *Sink) Deliver(ctx context.Context, row Row) error {
 		if err != nil {
 			return err
 		}
-		a, sent := s.send(ctx, row)
+		a, sent := s.send(ctx, row, p)
 		d.attempts += sent
 		c := s.gate.leave(p, &d, a)
 		if c.kind == closed {
@@ -131,11 +137,12 @@ func (s *Sink) Deliver(ctx context.Context, row Row) error {
 			s.failures.note(ctx, s.log, a, true)
 			continue
 		}
-		s.failures.note(ctx, s.log, a, c.kind == closed)
+		_, held := s.gate.holding()
+		s.failures.note(ctx, s.log, a, held)
 		s.log.LogAttrs(ctx, slog.LevelDebug, "attempt failed",
 			slog.String("event_id", row.HeaderID), slog.Int("attempt", d.attempts),
 			slog.String("reason", a.reason), slog.String("err", a.words()))
-		switch s.gate.weigh(&d, a) {
+		switch s.gate.weigh(&d, a, c) {
 		case givenUp:
 			return s.giveUp(row, &d, a)
 		case waits:
@@ -187,10 +194,10 @@ func (s *Sink) giveUp(row Row, d *delivery, a answer) *GivenUp {
 	return e
 }
 
-// send makes one attempt, and at once another if the first was lost with its connection
-// or was made with what is known to be old: each once. It returns how many requests were
-// sent.
-func (s *Sink) send(ctx context.Context, row Row) (a answer, sent int) {
+// send makes one attempt, and as soon as the pace allows another if the first was lost with
+// its connection or was made with what is known to be old: each once. It returns how many
+// requests were sent.
+func (s *Sink) send(ctx context.Context, row Row, p pass) (a answer, sent int) {
 	var reconnected, renewed bool
 	for {
 		a = s.attempt(ctx, row)
@@ -202,8 +209,11 @@ func (s *Sink) send(ctx context.Context, row Row) (a answer, sent int) {
 		case a.lost && !reconnected:
 			// An endpoint that restarted has closed all other idle connections as well.
 			a.webhook.transport.CloseIdleConnections()
-			reconnected = true
-		case a.verdict == atFault && a.wait == 0 && !renewed && s.outdated(ctx, a):
+			reconnected = s.gate.repeat(ctx, p)
+			if !reconnected {
+				return a, sent
+			}
+		case a.verdict == atFault && !renewed && s.outdated(ctx, a) && a.wait == 0 && s.gate.repeat(ctx, p):
 			renewed = true
 			s.metrics.renewals.Inc()
 		default:

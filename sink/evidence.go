@@ -149,6 +149,14 @@ func (v *verdicts) add(event string) {
 	v.next = (v.next + 1) % len(v.latest)
 }
 
+// full reports whether one more that is given up would be more than budget of the latest.
+func (v *verdicts) full(budget int) bool {
+	if v.latest[v.next] != "" {
+		return v.givenUp > budget // it takes the place of another
+	}
+	return v.givenUp >= budget
+}
+
 // has reports whether the event was given up. It comes again if the session ended
 // before its dead letter was written.
 func (v *verdicts) has(event string) bool {

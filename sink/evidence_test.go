@@ -207,6 +207,71 @@ func TestRowsAboveTheBudgetWait(t *testing.T) {
 	})
 }
 
+// A limit that all rows are above is more often wrong than they are.
+func TestRowsThatAreTooLargeUseTheBudget(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		e := newEndpoint(t, always(http.StatusOK))
+		s := e.sink(t, func(c *Config) { c.MaxBodyBytes = len(row("12-1234").Body) })
+		ctx, cancel := context.WithCancel(t.Context())
+		large := &crowd{}
+		given := make(chan *GivenUp, 60)
+		for i := range cap(given) {
+			large.running.Go(func() {
+				if why, ok := errors.AsType[*GivenUp](s.Deliver(ctx, row(fmt.Sprint("much too large ", i)))); ok {
+					given <- why
+				}
+			})
+		}
+		pause(time.Hour)
+		if n := s.metric(t, "signup_sheet_dead_letters_withheld"); len(given) != 20 || n != 40 {
+			t.Errorf("%d given up, %v withheld", len(given), n)
+		}
+		if !strings.Contains(s.logs.String(), "too many dead letters") {
+			t.Error("nothing is said of the budget")
+		}
+		s.keys(ctx, 64, 100).running.Wait() // acceptances make room
+		pause(time.Minute)
+		if n := s.metric(t, "signup_sheet_dead_letters_withheld"); len(given) != 40 || n != 20 {
+			t.Errorf("%d given up, %v withheld", len(given), n)
+		}
+		cancel()
+		large.running.Wait()
+		if n := s.metric(t, "signup_sheet_dead_letters_withheld"); n != 0 {
+			t.Errorf("%v are said to be withheld after the end", n)
+		}
+	})
+}
+
+// Nothing is given up in a hold, whatever was known before it.
+func TestNothingIsGivenUpInAHold(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		began := time.Now()
+		e := newEndpoint(t, func(n int, w http.ResponseWriter, r *http.Request) {
+			switch id := r.Header.Get("Idempotency-Key"); {
+			case id == "bad" && n > 1:
+				pause(2 * time.Second)
+				fallthrough
+			case id == "bad":
+				w.WriteHeader(http.StatusBadRequest)
+			case time.Since(began) >= time.Second && time.Since(began) < 2*time.Second:
+				w.Header().Set("Retry-After", "60")
+				w.WriteHeader(http.StatusServiceUnavailable)
+			}
+		})
+		s := e.sink(t)
+		done := make(chan error)
+		go func() { done <- s.Deliver(t.Context(), row("bad")) }()
+		pause(time.Millisecond)
+		s.deliver(t.Context(), 1) // is accepted
+		pause(time.Second)
+		go s.deliver(t.Context(), 1) // closes the gate, while the bad row is under way again
+		_, ok := errors.AsType[*GivenUp](<-done)
+		if at := time.Since(began); !ok || at < 61*time.Second {
+			t.Errorf("given up: %v, after %v", ok, at)
+		}
+	})
+}
+
 // Hazard 28: a row that always gets 503 while others succeed is given up when it has
 // failed often and long, and holds up nobody.
 func TestARowThatAloneFailsIsExhausted(t *testing.T) {
@@ -242,6 +307,64 @@ func TestARowThatAloneFailsIsExhausted(t *testing.T) {
 			}
 		})
 	}
+}
+
+// Both have to be reached: so many attempts, and so long.
+func TestARowIsExhaustedByAttemptsAndTime(t *testing.T) {
+	for _, c := range []struct {
+		attempts int
+		elapsed  time.Duration
+	}{{60, time.Second}, {1, time.Hour}} {
+		synctest.Test(t, func(t *testing.T) {
+			e := newEndpoint(t, func(_ int, w http.ResponseWriter, r *http.Request) {
+				pause(time.Second)
+				if r.Header.Get("Idempotency-Key") == "bad" {
+					w.WriteHeader(http.StatusServiceUnavailable)
+				}
+			})
+			s := e.sink(t, func(cfg *Config) { cfg.MaxAttempts, cfg.MaxElapsed = c.attempts, c.elapsed })
+			ctx, cancel := context.WithCancel(t.Context())
+			others := s.keys(ctx, 3, 1<<20)
+			began := time.Now()
+			why, ok := errors.AsType[*GivenUp](s.Deliver(ctx, row("bad")))
+			if took := time.Since(began); !ok || why.Attempts < c.attempts || took < c.elapsed || c.attempts > 1 && why.Attempts != c.attempts {
+				t.Errorf("%+v: %+v after %v", c, why, took)
+			}
+			cancel()
+			others.running.Wait()
+		})
+	}
+}
+
+// Nobody is exhausted on the evidence of fewer than twenty others.
+func TestFewOthersAreNoEvidence(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		e := newEndpoint(t, func(_ int, w http.ResponseWriter, r *http.Request) {
+			if r.Header.Get("Idempotency-Key") == "bad" {
+				w.WriteHeader(http.StatusServiceUnavailable)
+			}
+		})
+		s := e.sink(t, func(c *Config) { c.MaxAttempts, c.MaxElapsed = 1, time.Second })
+		done := make(chan error, 1)
+		go func() { done <- s.Deliver(t.Context(), row("bad")) }()
+		for range 19 {
+			pause(time.Minute)
+			s.deliver(t.Context(), 1)
+		}
+		pause(time.Hour)
+		select {
+		case err := <-done:
+			t.Fatalf("given up beside 19 others: %v", err)
+		default:
+		}
+		for range 10 {
+			pause(time.Minute)
+			s.deliver(t.Context(), 1)
+		}
+		if _, ok := errors.AsType[*GivenUp](<-done); !ok {
+			t.Error("not given up beside 29 others")
+		}
+	})
 }
 
 // Hazard 28: the same without others, or with others that fail too: nobody knows whose
@@ -387,12 +510,13 @@ func TestAQuietTopicGoesOnBesideBadRows(t *testing.T) {
 func TestAHoldsReasonIsWhatMostAnswersSaid(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		e := newEndpoint(t, func(n int, w http.ResponseWriter, _ *http.Request) {
+			pause(20 * time.Millisecond) // until all are under way
 			w.WriteHeader([]int{401, 503, 401, 400, 401}[n%5])
 		})
 		s := e.sink(t)
 		ctx, cancel := context.WithCancel(t.Context())
 		rows := s.keys(ctx, 64, 1)
-		synctest.Wait()
+		pause(30 * time.Millisecond)
 		if h, held := s.Hold(); !held || h.Reason != reasonUnauthorised {
 			t.Errorf("%+v %v", h, held)
 		}
@@ -473,6 +597,25 @@ func TestTheLastRequestOfARateLimitIsTheLast(t *testing.T) {
 	})
 }
 
+// That the row which probes is accepted does not open the gate if nothing is left of the limit.
+func TestALimitOfOneRowIsOneRowEachTime(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		e := newEndpoint(t, func(_ int, w http.ResponseWriter, _ *http.Request) {
+			w.Header().Set("RateLimit", `"half a minute";r=0;t=30`)
+		})
+		s := e.sink(t, func(c *Config) { c.Concurrency = 1 })
+		began := time.Now()
+		if err := errors.Join(s.deliver(t.Context(), 5)...); err != nil {
+			t.Fatal(err)
+		}
+		for i, r := range e.requests() {
+			if at := r.at.Sub(began); at != time.Duration(i)*30*time.Second {
+				t.Errorf("request %d after %v", i, at)
+			}
+		}
+	})
+}
+
 // The pace is kept over any ten seconds, by two and three members together as well,
 // and it is nearly reached.
 func TestThePaceIsKept(t *testing.T) {
@@ -504,6 +647,42 @@ func TestThePaceIsKept(t *testing.T) {
 			}
 		})
 	}
+}
+
+// What is sent again at once keeps to the pace as well: here all that is under way when a
+// token is revoked.
+func TestRepeatsKeepThePace(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		const perSecond = 30
+		a := &authorizationServer{secret: "s1", expires: 3600}
+		e := newEndpoint(t, func(_ int, w http.ResponseWriter, r *http.Request) {
+			pause(2 * time.Second)
+			if !a.takes(r) {
+				w.WriteHeader(http.StatusUnauthorized)
+			}
+		})
+		a.serve(t, e)
+		s := e.sink(t, func(c *Config) { c.Auth, c.Rate, c.Concurrency = oauth(t, "s1"), perSecond, 200 })
+		ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+		defer cancel()
+		c := s.keys(ctx, 200, 1000)
+		pause(30 * time.Second)
+		a.revoke()
+		c.running.Wait()
+		if n := s.metric(t, "signup_sheet_credential_repeats_total"); n < 50 {
+			t.Errorf("%v repeats", n)
+		}
+		seen := e.requests()
+		for from := range seen {
+			to := from
+			for to < len(seen) && seen[to].at.Sub(seen[from].at) < 10*time.Second {
+				to++
+			}
+			if n := to - from; n > 10*perSecond {
+				t.Fatalf("%d requests in ten seconds", n)
+			}
+		}
+	})
 }
 
 // Fewer failures in a row than are in flight say nothing: they were sent together.
@@ -604,6 +783,50 @@ func TestNoRowProbesTwiceRunning(t *testing.T) {
 	})
 }
 
+// Whatever the endpoint refuses is given up with a budget of 100 in 100: that is none.
+func TestABudgetOfAllHoldsNothingBack(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		e := newEndpoint(t, always(http.StatusBadRequest))
+		s := e.sink(t, func(c *Config) { c.DeadLetterBudget = 100 })
+		ctx, cancel := context.WithTimeout(t.Context(), 24*time.Hour)
+		defer cancel()
+		c := s.keys(ctx, 1, 150)
+		c.running.Wait()
+		if _, n := c.counts(); n != 150 {
+			t.Errorf("%d of 150 given up", n)
+		}
+		if n := s.metric(t, "signup_sheet_holds_total"); n != 0 {
+			t.Errorf("%v holds: rows that were given up say nothing more", n)
+		}
+	})
+}
+
+// Hazard 28: one row that is answered with a time to wait, each time, is given up like any other.
+func TestARowThatAlwaysPausesAllIsGivenUp(t *testing.T) {
+	for _, status := range []int{422, 503, 429} {
+		synctest.Test(t, func(t *testing.T) {
+			e := newEndpoint(t, func(_ int, w http.ResponseWriter, r *http.Request) {
+				pause(200 * time.Millisecond)
+				if r.Header.Get("Idempotency-Key") == "bad" {
+					w.Header().Set("Retry-After", "30")
+					w.WriteHeader(status)
+				}
+			})
+			s := e.sink(t)
+			ctx, cancel := context.WithCancel(t.Context())
+			others := s.keys(ctx, 3, 1<<20)
+			began := time.Now()
+			limited, end := context.WithTimeout(ctx, 6*time.Hour)
+			defer end()
+			if err := s.Deliver(limited, row("bad")); errors.Is(err, context.DeadlineExceeded) || time.Since(began) > time.Hour {
+				t.Errorf("%d: %v after %v", status, err, time.Since(began))
+			}
+			cancel()
+			others.running.Wait()
+		})
+	}
+}
+
 // A row is refused, and before that is weighed another is accepted: that is no evidence against the first one, which was
 // refused once. Only inside the gate can the two be put in that order.
 func TestARowThatWasRefusedOnceIsNotBlamed(t *testing.T) {
@@ -623,14 +846,14 @@ func TestARowThatWasRefusedOnceIsNotBlamed(t *testing.T) {
 			return answer{class: class{refused, reasonRefused}, began: time.Now(), at: time.Now()}
 		}
 		no := refusal()
-		g.leave(first, &one, no)
+		did := g.leave(first, &one, no)
 		pause(time.Millisecond)
 		g.leave(second, &other, answer{class: class{verdict: accepted}, began: time.Now(), at: time.Now()})
-		if got := g.weigh(&one, no); got != goesOn {
+		if got := g.weigh(&one, no, did); got != goesOn {
 			t.Errorf("after one refusal: %v", got)
 		}
-		g.leave(enter(&one), &one, refusal())
-		if got := g.weigh(&one, refusal()); got != givenUp {
+		did = g.leave(enter(&one), &one, refusal())
+		if got := g.weigh(&one, refusal(), did); got != givenUp {
 			t.Errorf("after two, and an acceptance between them: %v", got)
 		}
 	})

@@ -71,6 +71,7 @@ type pass struct {
 // change is what an answer did to the gate.
 type change struct {
 	kind   changeKind
+	asked  bool // closed by a word of the endpoint
 	reason string
 	since  time.Time
 	next   time.Time
@@ -138,6 +139,24 @@ func (g *gate) enter(ctx context.Context, d *delivery) (pass, error) {
 	return pass{}, context.Cause(ctx)
 }
 
+// repeat waits until the pace allows whoever has a pass another request, or until ctx ends,
+// and reports whether it may be sent: not if the gate was closed meanwhile.
+func (g *gate) repeat(ctx context.Context, p pass) bool {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	if wait := g.pace.book(); wait > 0 {
+		g.mu.Unlock()
+		timer := time.NewTimer(wait)
+		select {
+		case <-timer.C:
+		case <-ctx.Done():
+		}
+		timer.Stop()
+		g.mu.Lock()
+	}
+	return p.probe || !g.closed
+}
+
 // allowed returns how many attempts may be in flight while the gate is open. Each
 // failure in a row takes one slot, until an acceptance gives them all back: whether the
 // endpoint is down is seen without sending it more.
@@ -183,7 +202,9 @@ func (g *gate) judge(p pass, d *delivery, a answer) change {
 	case a.verdict == accepted && a.wait > 0: // the last one for now
 		return g.shut(reasonRateLimited, a)
 	case a.wait > 0 || a.reason == reasonRateLimited || a.unsent:
-		return g.shut(a.reason, a)
+		c := g.shut(a.reason, a)
+		c.asked = true
+		return c
 	case p.epoch != g.epoch:
 	case a.verdict == accepted:
 		e.accept()
@@ -205,7 +226,7 @@ func (g *gate) judge(p pass, d *delivery, a answer) change {
 func (g *gate) judgeProbe(d *delivery, a answer) change {
 	worked := a.verdict == accepted || a.verdict == refused && (!g.refusing ||
 		d.refusals > 0 && g.mark(a.at).sinceRefusal(d.refused) >= evidenceTime &&
-			g.evidence.verdicts.givenUp < g.rules.budget)
+			!g.evidence.verdicts.full(g.rules.budget))
 	if worked && a.wait == 0 {
 		c := change{kind: opened, reason: g.reason, since: g.since}
 		now := g.mark(a.at)
@@ -287,7 +308,9 @@ const (
 	waits                    // the same, but too many rows were given up: it may be the endpoint's
 )
 
-// weigh decides on a row whose attempt ended with a. Nothing is given up in a hold.
+// weigh decides on a row whose attempt ended with a, which did c to the gate. Nothing is
+// given up in a hold, but for the one that the answer to the row itself has asked for: a
+// row that is answered so each time would else never be, and hold up all others.
 //
 // A row that was refused is given up when it is refused again though another was
 // accepted meanwhile, or when for a minute nothing shows whether others are. (That one
@@ -295,7 +318,7 @@ const (
 //
 // One that fails otherwise is given up when it has failed often and long while nearly
 // all attempts of others were accepted.
-func (g *gate) weigh(d *delivery, a answer) judgement {
+func (g *gate) weigh(d *delivery, a answer, c change) judgement {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	now := g.mark(a.at)
@@ -318,12 +341,25 @@ func (g *gate) weigh(d *delivery, a answer) judgement {
 		blamed = d.attempts >= g.rules.maxAttempts && now.since(d.failed) >= g.rules.maxElapsed &&
 			others >= 20 && accepted*10 >= others*9
 	}
-	switch {
-	case g.closed || !blamed:
+	if g.closed && !c.asked || !blamed {
 		return goesOn
+	}
+	return g.spend(d)
+}
+
+// condemn decides on a row that is not to be attempted at all.
+func (g *gate) condemn(d *delivery) judgement {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	return g.spend(d)
+}
+
+// spend gives a row up as far as the budget goes.
+func (g *gate) spend(d *delivery) judgement {
+	switch {
 	case g.evidence.verdicts.has(d.event): // and its dead letter was not written
 		return givenUp
-	case g.evidence.verdicts.givenUp >= g.rules.budget:
+	case g.evidence.verdicts.full(g.rules.budget):
 		if !d.withheld {
 			d.withheld = true
 			g.withheld++
@@ -336,7 +372,7 @@ func (g *gate) weigh(d *delivery, a answer) judgement {
 
 // end forgets d, which is over.
 func (g *gate) end(d *delivery) {
-	if d.row == 0 {
+	if d.row == 0 && !d.withheld {
 		return
 	}
 	g.mu.Lock()
@@ -345,13 +381,13 @@ func (g *gate) end(d *delivery) {
 }
 
 func (g *gate) forget(d *delivery) {
-	if d.row == 0 {
-		return
-	}
-	d.row = 0
-	g.evidence.end(d)
 	if d.withheld {
+		d.withheld = false
 		g.withheld--
+	}
+	if d.row != 0 {
+		d.row = 0
+		g.evidence.end(d)
 	}
 }
 
@@ -361,7 +397,7 @@ func (g *gate) admit() {
 		switch {
 		case !g.closed && w.suspect:
 			w.err = errOpen
-		case g.closed && (g.probing || g.inFlight >= g.slots), !g.closed && g.inFlight >= g.allowed():
+		case g.closed && g.probing, !g.closed && g.inFlight >= g.allowed():
 			return // leave calls again
 		default:
 			if wait := g.wait(); wait > 0 {
@@ -442,6 +478,12 @@ func (g *gate) holding() (Hold, bool) {
 		return Hold{}, false
 	}
 	return Hold{Reason: g.reason, Since: g.since, NextProbe: g.next}, true
+}
+
+func (g *gate) paced() bool {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	return g.pace.slows()
 }
 
 func (g *gate) underWay() int {

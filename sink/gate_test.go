@@ -132,6 +132,22 @@ func TestRetryAfterOnAnyFailureIsAMinimumForAll(t *testing.T) {
 	}
 }
 
+func TestAPauseIsASecondAtLeast(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		e := newEndpoint(t, func(n int, w http.ResponseWriter, _ *http.Request) {
+			if n < 5 {
+				w.Header().Set("Retry-After", "0.01")
+				w.WriteHeader(http.StatusServiceUnavailable)
+			}
+		})
+		s := e.sink(t)
+		began := time.Now()
+		if err := errors.Join(s.deliver(t.Context(), 1)...); err != nil || time.Since(began) < 4*time.Second {
+			t.Errorf("%v after %v", err, time.Since(began))
+		}
+	})
+}
+
 func TestAnAnswerUnderWayCanOnlyLengthenAPause(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		e := newEndpoint(t, func(n int, w http.ResponseWriter, _ *http.Request) {
@@ -293,6 +309,31 @@ func TestOnlyTheProbeOpensTheGate(t *testing.T) {
 		s.deliver(t.Context(), 2) // the second was under way when the gate closed
 		if at := e.requests()[2].at.Sub(begin); at != 1050*time.Millisecond {
 			t.Errorf("next attempt after %v", at)
+		}
+	})
+}
+
+// TestOneRowProbesThoughAnotherEnds: one that had been under way since before the hold.
+func TestOneRowProbesThoughAnotherEnds(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		e := newEndpoint(t, func(n int, w http.ResponseWriter, _ *http.Request) {
+			switch n {
+			case 1:
+				pause(10 * time.Millisecond)
+				w.WriteHeader(http.StatusTooManyRequests)
+			case 2:
+				pause(3 * time.Second)
+			case 3: // probes
+				pause(4 * time.Second)
+			}
+		})
+		s := e.sink(t, func(c *Config) { c.Concurrency = 2 })
+		began := time.Now()
+		if err := errors.Join(s.deliver(t.Context(), 5)...); err != nil {
+			t.Fatal(err)
+		}
+		if at := e.requests()[3].at.Sub(began); at != 5010*time.Millisecond {
+			t.Errorf("the next attempt after %v, while a row probed", at)
 		}
 	})
 }
@@ -469,4 +510,40 @@ func TestProbeWaitsStayInTheirBounds(t *testing.T) {
 			t.Fatalf("after %d probes %v to %v, want %v to %v", probes, least, most, low, high)
 		}
 	}
+}
+
+// A hold is told by its own line.
+func TestTheLogOfAHoldIsOneLineAMinute(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		e := newEndpoint(t, always(http.StatusServiceUnavailable))
+		s := e.sink(t)
+		ctx, cancel := context.WithTimeout(t.Context(), 10*time.Minute)
+		defer cancel()
+		c := s.keys(ctx, 100, 1)
+		c.running.Wait()
+		if n := strings.Count(s.logs.String(), "attempts fail and are repeated"); n != 1 {
+			t.Errorf("%d lines say that attempts fail", n)
+		}
+	})
+}
+
+// Holds that come and go by the second are told once a minute.
+func TestHoldsThatComeAndGoAreToldOnceAMinute(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		e := newEndpoint(t, func(n int, w http.ResponseWriter, _ *http.Request) {
+			pause(20 * time.Millisecond)
+			w.Header().Set("X-RateLimit-Remaining", fmt.Sprint(9-n%10))
+			w.Header().Set("X-RateLimit-Reset", "1")
+		})
+		s := e.sink(t)
+		ctx, cancel := context.WithTimeout(t.Context(), 10*time.Minute)
+		defer cancel()
+		c := s.keys(ctx, 5, 1<<20)
+		c.running.Wait()
+		all := s.logs.String()
+		begun, ended := strings.Count(all, "hold: the endpoint"), strings.Count(all, "hold ended")
+		if begun > 11 || begun < 9 || ended > begun {
+			t.Errorf("%d lines say that a hold begins, %d that one ended, of %v", begun, ended, s.metric(t, "signup_sheet_holds_total"))
+		}
+	})
 }

@@ -56,10 +56,12 @@ func (f *failures) latest() (Failure, bool) {
 	return f.last, !f.last.Time.IsZero()
 }
 
-// holdLog says when a hold begins and ends, and once a minute that it lasts.
+// holdLog says when a hold begins and ends, and once a minute that it lasts. Of holds that
+// come and go faster than that, which the metrics count, it tells one a minute.
 type holdLog struct {
 	mu     sync.Mutex
-	logged time.Time
+	logged map[string]time.Time // by reason
+	told   bool                 // of the hold that lasts
 }
 
 func (h *holdLog) note(ctx context.Context, log *slog.Logger, c change, a answer) {
@@ -67,23 +69,35 @@ func (h *holdLog) note(ctx context.Context, log *slog.Logger, c change, a answer
 		return
 	}
 	now := time.Now()
-	h.mu.Lock()
-	due := c.kind == closed || c.kind == extended && now.Sub(h.logged) >= logInterval
-	if due {
-		h.logged = now
-	}
-	h.mu.Unlock()
-
 	switch {
+	case !h.isDue(c, now):
 	case c.kind == opened:
 		log.LogAttrs(ctx, slog.LevelInfo, "hold ended: rows are delivered again",
 			slog.String("reason", c.reason), slog.Duration("lasted", now.Sub(c.since)))
-	case due:
+	default:
 		level, text := remedy(c.reason)
 		log.LogAttrs(ctx, level, "hold: the endpoint takes no rows",
 			slog.String("reason", c.reason), slog.String("err", a.words()), slog.Duration("lasted", now.Sub(c.since)),
 			slog.Time("next_probe", c.next), slog.String("remedy", text))
 	}
+}
+
+func (h *holdLog) isDue(c change, now time.Time) bool {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	told := h.told
+	h.told = told && c.kind == extended
+	if c.kind == opened {
+		return told
+	}
+	if now.Sub(h.logged[c.reason]) < logInterval {
+		return false
+	}
+	if h.logged == nil {
+		h.logged = map[string]time.Time{}
+	}
+	h.logged[c.reason], h.told = now, true
+	return true
 }
 
 // budgetLog says once a minute that rows wait which would be given up.

@@ -1,11 +1,13 @@
 package sink
 
 import (
+	"context"
 	"crypto/tls"
 	"crypto/x509"
 	"encoding/binary"
 	"io"
 	"net"
+	"net/http"
 	"net/http/httptest"
 	"sync"
 	"sync/atomic"
@@ -14,6 +16,8 @@ import (
 	"time"
 
 	"github.com/twmb/franz-go/pkg/kfake"
+
+	"signup-sheet/internal/certificates"
 )
 
 // Frame types of HTTP/2 (RFC 9113, section 6).
@@ -134,6 +138,51 @@ func TestWhatHTTP2DidNotProcessIsRepeatedAtOnce(t *testing.T) {
 			})
 		}
 	}
+}
+
+// TestADeadHTTP2ConnectionIsLeft: nothing comes back on it any more, not even a word that it is closed, and all rows use
+// it. A ping finds out; the next connection works.
+func TestADeadHTTP2ConnectionIsLeft(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		a := certificates.NewAuthority(t)
+		e := &endpoint{secure: &tls.Config{NextProtos: []string{"h2"}, MinVersion: tls.VersionTLS12, Certificates: []tls.Certificate{a.Issue(t, "server").TLS(t)}}}
+		e.serve(t, func(int, http.ResponseWriter, *http.Request) { pause(50 * time.Millisecond) })
+		var dead atomic.Pointer[time.Time]
+		s := e.sink(t, func(c *Config) {
+			c.URL = "https://127.0.0.1:80/hook"
+			c.TLS = &tls.Config{RootCAs: a.Pool(), MinVersion: tls.VersionTLS12}
+			c.DialContext = func(ctx context.Context, network, address string) (net.Conn, error) {
+				conn, err := e.DialContext(ctx, network, address)
+				return &dying{conn, time.Now(), &dead}, err
+			}
+		})
+		began := time.Now()
+		crowd := s.keys(t.Context(), 8, 200) // ten seconds
+		pause(5 * time.Second)
+		now := time.Now()
+		dead.Store(&now)
+		crowd.running.Wait()
+		if accepted, givenUp := crowd.counts(); accepted != 8*200 || givenUp != 0 {
+			t.Errorf("%d accepted, %d given up", accepted, givenUp)
+		}
+		if took := time.Since(began); took > 10*time.Second+17*time.Second {
+			t.Errorf("took %v", took)
+		}
+	})
+}
+
+// dying is a connection that is black from a moment on, if it is older.
+type dying struct {
+	net.Conn
+	born time.Time
+	dead *atomic.Pointer[time.Time]
+}
+
+func (c *dying) Write(p []byte) (int, error) {
+	if at := c.dead.Load(); at != nil && c.born.Before(*at) {
+		return len(p), nil
+	}
+	return c.Conn.Write(p)
 }
 
 // TestHTTP2SendsNoHeadWithoutAPermit: it runs out once there is a connection.

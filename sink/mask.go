@@ -6,6 +6,7 @@ import (
 	"html"
 	"net/http"
 	"net/url"
+	"regexp"
 	"slices"
 	"strconv"
 	"strings"
@@ -75,10 +76,12 @@ func excerpt(body []byte, private []string) string {
 
 // masked returns text with the private values masked: as a whole anywhere, and each of
 // their words where it is a word of its own, whatever the case. The usual escapes (JSON,
-// HTML, percent) are undone before, in the result too. It masks rather too much, such
+// HTML, percent) are undone before, in the result too. What has one of them in base64 is
+// masked as a whole. It masks rather too much, such
 // as a plan named "free" in "the free plan", than too little.
 func masked(text string, private []string) string {
-	runes := []rune(unescape(strings.ToValidUTF8(text, "\uFFFD")))
+	private = withUnescaped(private)
+	runes := []rune(withoutEncoded(unescape(strings.ToValidUTF8(text, "\uFFFD")), private))
 	lower := make([]rune, len(runes))
 	for i, r := range runes {
 		lower[i] = unicode.ToLower(r)
@@ -136,6 +139,25 @@ func masked(text string, private []string) string {
 	return out.String()
 }
 
+// withoutEncoded masks what is base64 of something with a private value. It may begin
+// anywhere: what stands before it can look like a part of it, such as the slash of a path.
+func withoutEncoded(text string, private []string) string {
+	return regexp.MustCompile(`[A-Za-z0-9+/_-]{8,}=*`).ReplaceAllStringFunc(text, func(encoded string) string {
+		characters := strings.NewReplacer("-", "+", "_", "/", "=", "").Replace(encoded)
+		for from := range 4 {
+			// The last character may be the half of one.
+			decoded, _ := base64.RawStdEncoding.DecodeString(characters[from:])
+			plain := strings.ToLower(unescape(string(decoded)))
+			for _, value := range private {
+				if len(value) >= 4 && strings.Contains(plain, strings.ToLower(value)) {
+					return maskText
+				}
+			}
+		}
+		return encoded
+	})
+}
+
 // eachWord calls yield with the bounds of each run of letters, marks and digits.
 func eachWord(text []rune, yield func(from, to int)) {
 	start := -1
@@ -161,13 +183,28 @@ func isWord(r rune) bool { return unicode.IsLetter(r) || unicode.IsDigit(r) || u
 // unescape undoes the escapes of JSON, HTML and URLs wherever they seem to be, and
 // twice, since answers quote answers.
 func unescape(text string) string {
-	for range 2 {
-		text = html.UnescapeString(unescapeOnce(text))
-	}
-	return strings.ToValidUTF8(text, "\uFFFD")
+	return strings.ToValidUTF8(unescapeOnce(unescapeOnce(text)), "\uFFFD")
 }
 
-func unescapeOnce(text string) string {
+// withUnescaped returns values, and what unescape makes of those that have escapes of
+// their own, such as the address of a page, depending on how often they were quoted.
+func withUnescaped(values []string) []string {
+	all := slices.Clone(values)
+	for _, value := range values {
+		for range 2 {
+			before := value
+			if value = strings.ToValidUTF8(unescapeOnce(before), "\uFFFD"); value == before {
+				break
+			}
+			all = append(all, value)
+		}
+	}
+	return all
+}
+
+func unescapeOnce(text string) string { return html.UnescapeString(unescapeSigns(text)) }
+
+func unescapeSigns(text string) string {
 	if !strings.ContainsAny(text, `\%`) {
 		return text
 	}
@@ -187,8 +224,12 @@ func unescapeOnce(text string) string {
 			}
 			out.Write(quoted)
 			i += n
-		case len(rest) >= 2 && rest[0] == '\\' && strings.IndexByte(`"\/`, rest[1]) >= 0:
-			out.WriteByte(rest[1])
+		case strings.HasPrefix(rest, `\x`) && isHex(rest, 2, 4): // of scripts in pages
+			r, _ := strconv.ParseUint(rest[2:4], 16, 8)
+			out.WriteRune(rune(r))
+			i += 4
+		case len(rest) >= 2 && rest[0] == '\\' && strings.IndexByte(`"\/bfnrt`, rest[1]) >= 0:
+			out.WriteByte("\"\\/\b\f\n\r\t"[strings.IndexByte(`"\/bfnrt`, rest[1])])
 			i += 2
 		case rest[0] == '%' && isHex(rest, 1, 3):
 			b, _ := strconv.ParseUint(rest[1:3], 16, 8)

@@ -1,12 +1,16 @@
 package sink
 
 import (
+	"encoding/base64"
+	"html"
 	"net/http"
 	"net/url"
 	"slices"
 	"strings"
 	"testing"
 	"unicode/utf8"
+
+	"github.com/go-json-experiment/json"
 )
 
 const privateRow = `{"event_id":"ev-9f3","timestamp":"2026-11-25T12:00:00Z","email":"zofia.k@example.org",` +
@@ -34,6 +38,8 @@ func TestAnExcerptHoldsNoValueOfTheRowAndNoSecret(t *testing.T) {
 		"call 48123456789":                                          "call [masked]",
 		"posted to /catch/t0ken-abc/x?sig=s1gnature by me:passw0rd": "posted to [masked] by [masked]:[masked]",
 		"token t0ken is unknown":                                    "token [masked] is unknown",
+		`{"message":"rejected:\nKowalska\tgold"}`:                   "{\"message\":\"rejected:\n[masked]\t[masked]\"}",
+		`init("email\x3dzofia.k\x40example.com")`:                   `init("email=[masked].[masked]@[masked].com")`,
 		"deepvalue or secretkey":                                    "[masked] or [masked]",
 		"bad \xff\xfe bytes":                                        "bad \uFFFD bytes",
 		`\ud800 \u12 100% \`:                                        "\uFFFD \\u12 100% \\",
@@ -46,6 +52,45 @@ func TestAnExcerptHoldsNoValueOfTheRowAndNoSecret(t *testing.T) {
 		if got != want {
 			t.Errorf("%q: %q, want %q", answer, got, want)
 		}
+	}
+}
+
+// Values have escapes of their own, which are undone in an answer that repeats them, once or twice.
+func TestAnExcerptHoldsNoValueThatHasEscapes(t *testing.T) {
+	for _, value := range []string{`https://example.com/?name=Zofia%20Kowalska`, `CORP\nkowalska`, `AT&amp;Kowalska`, `%25%32%30Kowalska`, `\\\\tkowalska`} {
+		row, _ := json.Marshal(map[string]any{"metadata": map[string]string{"x": value}})
+		quoted, _ := json.Marshal(string(row))
+		twice, _ := json.Marshal(string(quoted))
+		for name, echo := range map[string]string{
+			"plain": value, "row": string(row), "quoted": string(quoted), "twice": string(twice),
+			"percent": url.QueryEscape(value), "page": html.EscapeString(string(row)),
+			"base64": base64.StdEncoding.EncodeToString(row),
+		} {
+			got := excerpt([]byte("bad: "+echo), valuesOf(row))
+			decoded, _ := base64.StdEncoding.DecodeString(strings.TrimPrefix(got, "bad: "))
+			if !strings.Contains(got, maskText) || strings.Contains(strings.ToLower(got+string(decoded)), "kowalska") {
+				t.Errorf("%s, %s: %s", value, name, got)
+			}
+		}
+	}
+}
+
+// Some echo a request in base64. What is decoded is what it is searched for, wherever it begins in what looks like base64.
+func TestAnExcerptHoldsNoValueInBase64(t *testing.T) {
+	private := valuesOf([]byte(privateRow))
+	for _, encoding := range []*base64.Encoding{base64.StdEncoding, base64.RawURLEncoding} {
+		for pad := range 4 {
+			for _, echo := range []string{privateRow, "zofia.k@example.org", `{"n":"M\u00fcller, Zofia Kowalska-M\u00fcller"}`} {
+				text := strings.Repeat("x", pad) + "/" + encoding.EncodeToString([]byte(strings.Repeat(" ", pad)+echo))
+				if got := excerpt([]byte(`{"body":"`+text+`","of":"base64"}`), private); got != `{"body":"[masked]","of":"base64"}` && len(text) < maxExcerpt {
+					t.Errorf("%q", got)
+				}
+			}
+		}
+	}
+	const id = "7f3kQ0pVb2R5LzEyMzQ1Njc4OTA-request_0123456789abcdef"
+	if got := excerpt([]byte(id), private); got != id {
+		t.Errorf("%q, want what is private in no way", got)
 	}
 }
 

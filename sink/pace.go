@@ -57,3 +57,16 @@ func (p *pace) wait() time.Duration {
 	}
 	return wait
 }
+
+// book returns how long an attempt that follows another at once has to wait. Those of all
+// others come after it.
+func (p *pace) book() time.Duration {
+	if p.limiter == nil {
+		return 0
+	}
+	now := time.Now()
+	return p.limiter.ReserveN(now, 1).DelayFrom(now)
+}
+
+// slows reports whether an attempt would have to wait now.
+func (p *pace) slows() bool { return p.limiter != nil && p.limiter.Tokens() < 1 }

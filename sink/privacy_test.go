@@ -198,6 +198,9 @@ func TestNoCredentialAppearsAnywhere(t *testing.T) {
 				serveHTTP(t, e, "127.0.0.1:81", func(w http.ResponseWriter, r *http.Request) {
 					w.Header().Set("Content-Type", "application/json")
 					_, secret, _ := r.BasicAuth()
+					if secret == "" { // the library tries to send it in the body too
+						secret = m.files[0]["f"]
+					}
 					if says == "no token" {
 						w.WriteHeader(http.StatusUnauthorized)
 						_, _ = io.WriteString(w, `{"error":"`+secret+`","error_description":"`+secret+`","error_uri":"http://x/`+secret+`"}`)
@@ -231,4 +234,48 @@ func TestNoCredentialAppearsAnywhere(t *testing.T) {
 			})
 		}
 	}
+}
+
+// An endpoint may know of a token that we have no more.
+func TestATokenThatWasReplacedAppearsNowhere(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		tokens := []string{"f1rst", "s3cond"}
+		asked := 0
+		e := newEndpoint(t, func(n int, w http.ResponseWriter, r *http.Request) {
+			switch {
+			case n > 1 && r.Header.Get("Authorization") == "Bearer "+tokens[0]:
+				w.WriteHeader(http.StatusUnauthorized)
+			case r.Header.Get("Idempotency-Key") == "bad":
+				w.WriteHeader(http.StatusBadRequest)
+				fmt.Fprintf(w, "error: neither with %s nor with %s", tokens[0], tokens[1])
+			}
+		})
+		serveHTTP(t, e, "127.0.0.1:81", func(w http.ResponseWriter, _ *http.Request) {
+			w.Header().Set("Content-Type", "application/json")
+			fmt.Fprintf(w, `{"access_token":%q,"token_type":"bearer"}`, tokens[asked])
+			asked++
+		})
+		s := e.sink(t, func(c *Config) { c.Auth = oauth(t, "c0secret") })
+		s.deliver(t.Context(), 1)
+		s.deliver(t.Context(), 1)
+		err := s.Deliver(t.Context(), row("bad"))
+		if asked != 2 {
+			t.Fatalf("asked %d times", asked)
+		}
+		expectPrivate(t, "replaced", s, err, tokens)
+	})
+}
+
+// Tokens of a minute each would else be kept for ever.
+func TestWhatIsASecretNoMoreIsForgottenAfterAnHour(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var r retired
+		for i := range 1000 {
+			r.add(time.Now(), []string{fmt.Sprint("token-", i)})
+			pause(time.Minute)
+		}
+		if n := len(r.texts()); n < 60 || n > 62 {
+			t.Errorf("%d are known", n)
+		}
+	})
 }

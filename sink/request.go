@@ -57,7 +57,7 @@ func (s *Sink) Request(ctx context.Context, row Row) (Request, error) {
 // token, a key under a name of the operator's.
 func shownFields() []string {
 	return []string{
-		"Host", "User-Agent", "Content-Length", "Content-Type", "Accept", "Idempotency-Key",
+		"Host", "User-Agent", "Content-Length", "Content-Type", "Idempotency-Key",
 		"Webhook-Id", "Webhook-Timestamp", "Traceparent", "Tracestate",
 	}
 }

@@ -2,6 +2,7 @@ package sink
 
 import (
 	"context"
+	"fmt"
 	"net/http"
 	"strings"
 	"testing"
@@ -93,5 +94,21 @@ func TestRequestHidesFieldsThatItDoesNotKnow(t *testing.T) {
 			}
 		}
 		t.Errorf("%v", r.Header)
+	})
+}
+
+// The operator names the field of an API key: none that is shown may be free for it.
+func TestRequestHidesAKeyInAnyField(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		for _, name := range append(shownFields(), "Accept", "X-Request-Id", "Authorization", "Cookie") {
+			if CheckAuthHeader(name) != nil {
+				continue
+			}
+			s := new(endpoint).sink(t, func(c *Config) { c.Auth = Auth{Mechanism: AuthAPIKey, Header: name, TokenFile: fileOf(t, "S3CR3T")} })
+			r, err := s.Request(t.Context(), row("1"))
+			if err != nil || strings.Contains(fmt.Sprint(r), "S3CR3T") {
+				t.Errorf("%s: %+v, %v", name, r.Header, err)
+			}
+		}
 	})
 }

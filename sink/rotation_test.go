@@ -401,6 +401,33 @@ func TestHalfOfAPairIsWaitedFor(t *testing.T) {
 	})
 }
 
+// An authority that replaces another is trusted within seconds, and the other not any more.
+func TestAnAuthorityThatIsReplacedIsTrustedNoMore(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		authorities := [2]*certificates.Authority{certificates.NewAuthority(t), certificates.NewAuthority(t)}
+		files := &shelf{dir: t.TempDir()}
+		files.put(t, map[string]string{"ca.crt": string(authorities[0].PEM)})
+		e := &endpoint{}
+		serve := func(by int) (stop func()) {
+			e.secure = &tls.Config{MinVersion: tls.VersionTLS12, Certificates: []tls.Certificate{authorities[by].Issue(t, "server").TLS(t)}}
+			return e.serve(t, always(http.StatusOK))
+		}
+		serve(0)
+		s := e.sink(t, func(c *Config) {
+			c.URL = "https://127.0.0.1:80/hook"
+			c.TLSFiles = credentials.Files{Authorities: files.path("ca.crt")}
+		})
+		if err := s.Deliver(t.Context(), row("1")); err != nil {
+			t.Fatal(err)
+		}
+		files.put(t, map[string]string{"ca.crt": string(authorities[1].PEM)})
+		pause(4 * time.Second)
+		if a := s.attempt(t.Context(), row("1")); a.verdict == accepted {
+			t.Errorf("%+v on a connection with whom is trusted no more", a.class)
+		}
+	})
+}
+
 // Files that change at one moment are used together, not one of them before and one after it.
 func TestSeveralFilesChangeTogether(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {

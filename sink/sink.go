@@ -102,8 +102,8 @@ type Sink struct {
 	budget   budgetLog
 
 	webhook    atomic.Pointer[webhook]
-	due        atomic.Int64 // Unix nanoseconds: when to renew it
-	unreadable atomic.Int64 // sources that cannot be read
+	due        atomic.Pointer[time.Time] // when to renew it; no clock that is set changes that
+	unreadable atomic.Int64              // sources that cannot be read
 	renewing   sync.Mutex
 	sources    []source  // with renewing
 	readAt     time.Time // with renewing: when they were
@@ -187,6 +187,9 @@ func (s *Sink) SetShare(part float64) { s.gate.setShare(part) }
 
 // Hold returns the hold, if there is one.
 func (s *Sink) Hold() (Hold, bool) { return s.gate.holding() }
+
+// Paced reports whether rows have to wait now for their turn, by Config.Rate.
+func (s *Sink) Paced() bool { return s.gate.paced() }
 
 // InFlight returns the number of attempts under way.
 func (s *Sink) InFlight() int { return s.gate.underWay() }

@@ -2,6 +2,7 @@ package sink
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"crypto/tls"
 	"fmt"
@@ -169,7 +170,9 @@ func (e *endpoint) sink(t *testing.T, change ...func(*Config)) *probed {
 
 func newSink(t *testing.T, cfg Config) *probed {
 	t.Helper()
-	cfg.MaxAttempts, cfg.MaxElapsed, cfg.DeadLetterBudget = 12, 15*time.Minute, 20
+	cfg.MaxAttempts = cmp.Or(cfg.MaxAttempts, 12)
+	cfg.MaxElapsed = cmp.Or(cfg.MaxElapsed, 15*time.Minute)
+	cfg.DeadLetterBudget = cmp.Or(cfg.DeadLetterBudget, 20)
 	p := &probed{registry: prometheus.NewRegistry(), logs: &logs{}}
 	s, err := New(cfg, p.registry, slog.New(slog.NewTextHandler(p.logs, &slog.HandlerOptions{Level: slog.LevelDebug})))
 	if err != nil {

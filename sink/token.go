@@ -128,7 +128,9 @@ func (t *accessTokens) ask() {
 		} else {
 			old := t.token
 			t.token, t.expiry, t.renew = text, token.Expiry, time.Time{}
-			if !t.expiry.IsZero() {
+			if !t.expiry.After(now) {
+				t.expiry = time.Time{} // some say -1 of a token that does not end
+			} else {
 				t.renew = now.Add(t.expiry.Sub(now) / 5 * 4)
 			}
 			if changed != t.changed {

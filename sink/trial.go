@@ -6,6 +6,7 @@ import (
 	"errors"
 	"net/url"
 	"regexp"
+	"slices"
 	"time"
 )
 
@@ -51,8 +52,9 @@ func (s *Sink) Try(ctx context.Context, row Row) (Answer, error) {
 		said = wordsOf(said)
 	}
 	if challenge := a.header.Get("WWW-Authenticate"); challenge != "" {
-		e.body = append(e.body, challenge...) // where some say all that they say
-		said = append(append(said, ' '), challenge...)
+		// Where some say all that they say.
+		e.body = slices.Concat(e.body, []byte(challenge))
+		said = slices.Concat(said, []byte(" "+challenge))
 	}
 	if a.err != nil {
 		e.words = words

@@ -42,7 +42,7 @@ const (
 	reasonNetwork      = "network"      // refused, reset or broken connections, answers that are not HTTP
 	reasonTLS          = "tls"          // handshake or certificate
 	reasonDNS          = "dns"          // the host's name does not resolve
-	reasonProxy        = "proxy"        // 407, or a proxy that opens no tunnel
+	reasonProxy        = "proxy"        // 407, or a proxy that is not there or opens no tunnel
 	reasonToken        = "token"        // the authorization server gives no access token
 )
 
@@ -65,7 +65,7 @@ func classOfError(err error) class {
 	if _, ok := errors.AsType[*tokenError](err); ok {
 		return class{atFault, reasonToken}
 	}
-	if _, ok := errors.AsType[*proxyError](err); ok {
+	if _, ok := errors.AsType[*proxyError](err); ok || onTheWayToProxy(err) != nil {
 		return class{atFault, reasonProxy}
 	}
 	if _, ok := errors.AsType[*net.DNSError](err); ok {
@@ -111,6 +111,14 @@ type proxyError struct{ status int }
 
 func (e *proxyError) Error() string { return "proxy: " + statusText(e.status) }
 
+// onTheWayToProxy returns why there is no connection with the proxy; nil if that is not it.
+func onTheWayToProxy(err error) error {
+	if operation, ok := errors.AsType[*net.OpError](err); ok && operation.Op == "proxyconnect" { // net/http's word
+		return operation.Err
+	}
+	return nil
+}
+
 // describe says in words what went wrong. Texts of others are quoted only where it is
 // known what can be in them: an error of net/http may hold bytes of the answer, and
 // one about a proxy its password.
@@ -120,6 +128,9 @@ func describe(err error) string {
 	}
 	if proxy, ok := errors.AsType[*proxyError](err); ok {
 		return proxy.Error()
+	}
+	if reason := onTheWayToProxy(err); reason != nil {
+		return "proxy: " + describe(reason)
 	}
 	if dns, ok := errors.AsType[*net.DNSError](err); ok {
 		return "look up the host: " + dns.Err

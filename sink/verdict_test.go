@@ -126,6 +126,12 @@ func TestFailuresWithoutAnAnswerHaveTheirVerdict(t *testing.T) {
 	defer proxy.Close()
 	closed := httptest.NewServer(ok)
 	closed.Close()
+	by := func(address string) func(*Sink) {
+		return func(s *Sink) {
+			u, _ := url.Parse(address)
+			s.webhook.Load().transport.Proxy = http.ProxyURL(u)
+		}
+	}
 
 	for _, c := range []struct {
 		name, url string
@@ -143,10 +149,11 @@ func TestFailuresWithoutAnAnswerHaveTheirVerdict(t *testing.T) {
 		}, class{atFault, reasonTLS}, "for another host"},
 		{"old TLS", old.URL, nil, class{atFault, reasonTLS}, "tls: "},
 		{"no TLS", strings.Replace(plain.URL, "http:", "https:", 1), nil, class{atFault, reasonTLS}, "not TLS"},
-		{"proxy without tunnel", "https://example.com/", func(s *Sink) {
-			address, _ := url.Parse(proxy.URL)
-			s.webhook.Load().transport.Proxy = http.ProxyURL(address)
-		}, class{atFault, reasonProxy}, "407"},
+		{"proxy without tunnel", "https://example.com/", by(proxy.URL), class{atFault, reasonProxy}, "407"},
+		{"proxy that is away", "https://example.com/", by(closed.URL), class{atFault, reasonProxy}, "proxy: connection refused"},
+		{"proxy that is away, for HTTP", "http://example.com/", by(closed.URL), class{atFault, reasonProxy}, "proxy: connection refused"},
+		{"proxy with an unknown host", "https://example.com/", by("http://us3r:jane@no-such-host.invalid"), class{atFault, reasonProxy}, "proxy: look up the host: "},
+		{"proxy with an unknown authority", "https://example.com/", by(secure.URL), class{atFault, reasonProxy}, "proxy: tls: the certificate is signed by an unknown authority"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			s := newSink(t, Config{URL: c.url, AllowHTTP: true, Concurrency: 1, Timeout: 5 * time.Second})

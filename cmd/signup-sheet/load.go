@@ -138,9 +138,9 @@ func (l *loader) environment(env map[string]string) map[string]given {
 		known[s.env()] = true
 		names = append(names, strings.TrimPrefix(s.env(), envPrefix))
 		if text, ok := env[s.env()]; ok {
-			found[s.name] = given{s.env(), text}
+			found[s.name] = given{s.env(), withoutLineBreak(text)}
 		}
-		if text := env[s.also]; text != "" {
+		if text := withoutLineBreak(env[s.also]); text != "" {
 			found[s.also] = given{s.also, text}
 		}
 	}
@@ -151,6 +151,11 @@ func (l *loader) environment(env map[string]string) map[string]given {
 		}
 	}
 	return found
+}
+
+// withoutLineBreak is text without one at its end, which a variable has that comes from a file: of a Secret, for example.
+func withoutLineBreak(text string) string {
+	return strings.TrimSuffix(strings.TrimSuffix(text, "\n"), "\r")
 }
 
 var (
@@ -192,15 +197,22 @@ func (l *loader) settle(s setting, flag, variable, file, also given) {
 			return
 		}
 		shown := ""
-		if !s.secret && showable(chosen.text) {
+		if s.showable(chosen.text) {
 			shown = fmt.Sprintf(", not %q", chosen.text)
 		}
 		l.problem("%s: %v%s", chosen.where, err, shown)
 	}
 }
 
-// showable is false for a text that may be a secret in the wrong place.
-func showable(text string) bool { return len(text) <= 80 && !strings.ContainsAny(text, "/@?") }
+// showable is false for a text that may be a secret in the wrong place or have one: a URL; and where it is set how to log in, a
+// user with the password, or a header field with its value.
+func (s setting) showable(text string) bool {
+	signs := "/@?"
+	if strings.HasPrefix(s.name, "sink.auth.") || strings.HasPrefix(s.name, "kafka.sasl.") {
+		signs += ": "
+	}
+	return !s.secret && len(text) <= 80 && !strings.ContainsAny(text, signs)
+}
 
 var namePattern = regexp.MustCompile(`^[A-Za-z_.-]{1,40}$`)
 
@@ -252,7 +264,7 @@ func (l *loader) readSecret(name, path string, check func(string) error) secret 
 		l.problem("%s: %v", where, err)
 		return ""
 	}
-	text := strings.TrimSpace(string(content))
+	text := strings.TrimSpace(strings.TrimPrefix(string(content), "\ufeff"))
 	if err := check(text); err != nil {
 		l.problem("%s: the content of the file: %v", where, err)
 		return ""

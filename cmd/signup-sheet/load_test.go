@@ -356,8 +356,10 @@ func TestSinkURLHasOneSource(t *testing.T) {
 		{"flag", []string{"--sink.url", testURL}, nil, ""},
 		{"variable", nil, env{"SIGNUP_SHEET_SINK_URL": testURL}, ""},
 		{"the article's variable", nil, env{"SHEETS_WEBHOOK_URL": testURL}, ""},
+		{"a variable with the line break of the Secret's file", nil, env{"SIGNUP_SHEET_SINK_URL": testURL + "\n", "SHEETS_WEBHOOK_URL": testURL + "\r\n"}, ""},
 		{"the article's variable, empty", []string{"--sink.url", testURL}, env{"SHEETS_WEBHOOK_URL": ""}, ""},
 		{"key", []string{"--config", inFile}, nil, ""},
+		{"secret file with a byte order mark", []string{"--sink.url_file", write(t, "\ufeff"+testURL+"\r\n")}, nil, ""},
 		{"secret file", []string{"--sink.url_file", urlFile}, nil, ""},
 		{"both variables, the same", nil, env{"SIGNUP_SHEET_SINK_URL": testURL, "SHEETS_WEBHOOK_URL": testURL}, ""},
 		{

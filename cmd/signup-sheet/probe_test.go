@@ -8,6 +8,8 @@ import (
 	"log/slog"
 	"net/http"
 	"net/http/httptest"
+	"os"
+	"os/exec"
 	"slices"
 	"strings"
 	"sync/atomic"
@@ -154,6 +156,24 @@ func TestProbeExplainsAuthenticationAndTLS(t *testing.T) {
 			t.Errorf("exit code %d: %s%s", code, stdout.String(), stderr.String())
 		}
 	})
+}
+
+// A proxy that is not there is the proxy's trouble, not the endpoint's. Its password is shown to nobody.
+func TestProbeExplainsAProxyThatIsAway(t *testing.T) {
+	program, err := os.Executable()
+	if err != nil {
+		t.Fatal(err)
+	}
+	cmd := exec.CommandContext(t.Context(), program, "probe", "--sink.url", "https://hooks.example.com/S3CR3T")
+	cmd.Env = []string{asProgram + "=1", "HTTPS_PROXY=http://me:S3CR3T@" + unusedAddress(t)}
+	if _, err := cmd.StdinPipe(); err != nil { // stays open as long as this process lives
+		t.Fatal(err)
+	}
+	out, err := cmd.CombinedOutput()
+	all := strings.Join(strings.Fields(string(out)), " ")
+	if err == nil || !strings.Contains(all, "✗ proxy: connection refused") || !strings.Contains(all, "check HTTPS_PROXY") || strings.Contains(all, "S3CR3T") {
+		t.Errorf("%v:\n%s", err, out)
+	}
 }
 
 // Whoever answers cannot control the terminal of the one who probes.
