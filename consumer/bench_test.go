@@ -144,7 +144,7 @@ func benchmarkColumns(b *testing.B, texts ...string) {
 	if err != nil {
 		b.Fatal(err)
 	}
-	age := []byte("34")
+	age := age{guess: []byte("34"), status: "hit"}
 	b.ReportAllocs()
 	for b.Loop() {
 		if row := c.row(3, &r, s, age); len(row.Body) == 0 {

@@ -29,6 +29,7 @@ type source int
 const (
 	fromSignup source = iota
 	fromAge
+	fromAgeStatus
 	fromTopic
 	fromPartition
 	fromOffset
@@ -52,6 +53,7 @@ func ColumnPaths() []ColumnPath {
 		{"signup.<member>.<member>…", "any other member of the event, and the members of objects in it (`signup.metadata.campaign.id`); names with dots or blanks are put in quotes (`signup.\"first touch\"`)", fromSignup},
 		{"signup", "the whole event, as published", fromSignup},
 		{"age", "the guess, a number. Without a column for it nobody is asked for ages", fromAge},
+		{"age_status", "where the age comes from, `hit` (known here) or `miss` (asked for), or why there is none: `unknown` to agify, `skipped` (no name), `unavailable` (agify fails, or its quota is used up)", fromAgeStatus},
 		{"record.topic", "", fromTopic},
 		{"record.partition", "a number", fromPartition},
 		{"record.offset", "a number", fromOffset},
@@ -102,10 +104,12 @@ func originOf(path []string) (origin, error) {
 		return origin{source: fromSignup, path: signup.NewPath(path[1:]...)}, nil
 	case (root == "age" || root == ageColumn) && len(path) == 1:
 		return origin{source: fromAge}, nil
-	case root == "age" || root == ageColumn:
-		return origin{}, fmt.Errorf("there is no %s: %s is a number, with nothing below it", written, root)
+	case root == "age_status" && len(path) == 1:
+		return origin{source: fromAgeStatus}, nil
+	case root == "age" || root == ageColumn || root == "age_status":
+		return origin{}, fmt.Errorf("there is no %s: %s has nothing below it", written, root)
 	case root != "record":
-		return origin{}, fmt.Errorf("there is no %s: paths begin with signup, age or record, and a text is put in quotes", written)
+		return origin{}, fmt.Errorf("there is no %s: paths begin with signup, age, age_status or record, and a text is put in quotes", written)
 	case len(path) > 2 && path[1] == "headers":
 		return origin{source: fromHeader, header: strings.Join(path[2:], ".")}, nil // headers' names have dots, too
 	}
@@ -145,19 +149,21 @@ func newColumns(cfg Config, reg prometheus.Registerer) (*columns, error) {
 	return c, err
 }
 
-// needAge reports whether a column has the age.
+// needAge reports whether a column has the age, or its status.
 func (c *columns) needAge() bool {
-	return slices.ContainsFunc(c.origins, func(o origin) bool { return o.source == fromAge })
+	return slices.ContainsFunc(c.origins, func(o origin) bool { return o.source == fromAge || o.source == fromAgeStatus })
 }
 
-// row maps a record of a partition, its signup, and an age, which may be nil.
-func (c *columns) row(partition int32, r *record, s *signup.Signup, age []byte) sink.Row {
+// row maps a record of a partition, its signup, and an age.
+func (c *columns) row(partition int32, r *record, s *signup.Signup, age age) sink.Row {
 	return c.mapping.Row(s.EventID, signup.HeaderID(s.EventID), func(column int) ([]byte, bool) {
 		switch o := &c.origins[column]; o.source {
 		case fromSignup:
 			return s.Lookup(o.path), true
 		case fromAge:
-			return age, true
+			return age.guess, true
+		case fromAgeStatus:
+			return quoted(age.statusText())
 		case fromTopic:
 			return quoted([]byte(c.topic))
 		case fromPartition:

@@ -15,9 +15,9 @@ import (
 // askedAges counts who asks, and always guesses the same.
 type askedAges struct{ asked chan string }
 
-func (a askedAges) Age(_ context.Context, name, _ string) (int, bool) {
+func (a askedAges) Age(_ context.Context, name, _ string) (int, string) {
 	a.asked <- name
-	return 34, true
+	return 34, "miss"
 }
 
 func TestColumnsComeFromSignupAgeAndRecord(t *testing.T) {
@@ -33,7 +33,7 @@ func TestColumnsComeFromSignupAgeAndRecord(t *testing.T) {
 	m := s.join(t, func(c *consumer.Config) {
 		c.Ages, c.HashKey = ages, []byte("0123456789abcdef")
 		c.Columns = []string{
-			"event_id", "Sign-up date=record.timestamp|date(02.01.2006 15:04, Europe/Berlin)", "email|lower", "who=signup.email|lower|hash", "name|mask", "age", "age_guess",
+			"event_id", "Sign-up date=record.timestamp|date(02.01.2006 15:04, Europe/Berlin)", "email|lower", "who=signup.email|lower|hash", "name|mask", "age", "age_guess", "age_status",
 			"plan=signup.plan", "campaign=signup.metadata.campaign.id", "all=signup.metadata|json", "medium=signup.utm.medium", "signup.utm.nothing|default(none)",
 			"record.topic", "record.partition", "record.offset", "record.timestamp", "record.key", "x=record.headers.x.source",
 			"record.headers.binary|default(?)", "record.headers.empty", "record.headers.null", "record.headers.missing", "source='web'", "version=2",
@@ -42,7 +42,7 @@ func TestColumnsComeFromSignupAgeAndRecord(t *testing.T) {
 	s.delivered(t, 1)
 	s.committed(t, 1)
 	m.leave(t)
-	want := `{"event_id":"one","Sign-up date":"21.11.2026 10:15","email":"ann@example.com","who":"9f70eb4f1d9f0194d58bc08c41ce2b3b2e4e580a424a246ce2484484122343df","name":"A***","age":34,"age_guess":34,` +
+	want := `{"event_id":"one","Sign-up date":"21.11.2026 10:15","email":"ann@example.com","who":"9f70eb4f1d9f0194d58bc08c41ce2b3b2e4e580a424a246ce2484484122343df","name":"A***","age":34,"age_guess":34,"age_status":"miss",` +
 		`"plan":"free","campaign":"c-7","all":"{\"campaign\":{\"id\":\"c-7\",\"n\":1.50}}","medium":"cpc","nothing":"none",` +
 		`"topic":"` + s.topic + `","partition":0,"offset":0,"timestamp":"2026-11-21T09:15:30.123Z","key":"user/1","x":"a & b",` +
 		`"binary":"?","empty":"","null":null,"missing":null,"source":"web","version":2}`
@@ -131,14 +131,14 @@ func TestAFormulaInANameIsNeutralisedAndCounted(t *testing.T) {
 func TestPathsThatDoNotExistAreNamedWithThoseThatDo(t *testing.T) {
 	_, err := consumer.ParseColumns([]string{"mail", "x=age.years", "y=record.ofset", "z=record", "h=record.headers", "a=age_guess.x", "k=record.key.x", "m=Signup.plan", "email", "e=email.x", "s=signup"})
 	want := []string{
-		`column 1 ("mail"), at character 1: there is no mail: paths begin with signup, age or record, and a text is put in quotes`,
-		`column 2 ("x"), at character 3: there is no age.years: age is a number, with nothing below it`,
+		`column 1 ("mail"), at character 1: there is no mail: paths begin with signup, age, age_status or record, and a text is put in quotes`,
+		`column 2 ("x"), at character 3: there is no age.years: age has nothing below it`,
 		`column 3 ("y"), at character 3: there is no record.ofset: want record.topic, record.partition, record.offset, record.timestamp, record.key or record.headers.<name>`,
 		`column 4 ("z"), at character 3: there is no record: want record.topic, record.partition, record.offset, record.timestamp, record.key or record.headers.<name>`,
 		`column 5 ("h"), at character 3: there is no record.headers: want record.topic, record.partition, record.offset, record.timestamp, record.key or record.headers.<name>`,
-		`column 6 ("a"), at character 3: there is no age_guess.x: age_guess is a number, with nothing below it`,
+		`column 6 ("a"), at character 3: there is no age_guess.x: age_guess has nothing below it`,
 		`column 7 ("k"), at character 3: there is no record.key.x: want record.topic, record.partition, record.offset, record.timestamp, record.key or record.headers.<name>`,
-		`column 8 ("m"), at character 3: there is no Signup.plan: paths begin with signup, age or record, and a text is put in quotes`,
+		`column 8 ("m"), at character 3: there is no Signup.plan: paths begin with signup, age, age_status or record, and a text is put in quotes`,
 	}
 	if err == nil || err.Error() != strings.Join(want, "\n") {
 		t.Errorf("%v\nwant\n%s", err, strings.Join(want, "\n"))

@@ -66,6 +66,10 @@ type Config struct {
 	Sink sink.Config
 	// Ages guesses ages; nil for rows without. It is not asked if no column has them.
 	Ages Ages
+	// RequireAges makes rows wait while ages are "unavailable". When that has been so
+	// for AgesMaxWait, rows go without one until it ends.
+	RequireAges bool
+	AgesMaxWait time.Duration
 
 	// DialContext opens connections to brokers. nil: net.Dialer's.
 	DialContext func(ctx context.Context, network, address string) (net.Conn, error)
@@ -76,10 +80,11 @@ type Config struct {
 	SASL sasl.Mechanism
 }
 
-// Ages guesses the age that goes with a name; false if there is no guess. It
-// takes a bounded time and never fails.
+// Ages guesses the age that goes with a name. It takes a bounded time and never
+// fails. status says where the age comes from ("hit", "miss") or why there is none
+// ("unknown", "skipped", "unavailable": another time there may be one).
 type Ages interface {
-	Age(ctx context.Context, name, countryID string) (age int, ok bool)
+	Age(ctx context.Context, name, countryID string) (age int, status string)
 }
 
 // Consumer is one member of the consumer group.
@@ -95,6 +100,7 @@ type Consumer struct {
 	dead    *deadLetters
 	lease   *lease
 	holds   *holds
+	outage  ageOutage
 
 	// Three sets of connections, because none may wait behind another's requests.
 	dialer  *dialer

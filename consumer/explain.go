@@ -41,10 +41,11 @@ type Explanation struct {
 	Forced bool
 	// Asked says that somebody was asked for an age, and Age is the guess, as JSON text;
 	// nil without one.
-	Asked   bool
-	Age     []byte
-	Row     sink.Row
-	Request sink.Request
+	Asked     bool
+	Age       []byte
+	AgeStatus string // see Ages; empty if nobody was asked
+	Row       sink.Row
+	Request   sink.Request
 }
 
 // ExplainAt fetches one record and explains it. It joins no group and commits nothing.
@@ -74,7 +75,7 @@ func (c *Consumer) specimen(partition int32, r record) *entry {
 
 // explain takes a record down its road up to the delivery, with the given age or, if
 // there is none, the one that is guessed.
-func (c *Consumer) explain(ctx context.Context, e *entry, age []byte) (*Explanation, error) {
+func (c *Consumer) explain(ctx context.Context, e *entry, given []byte) (*Explanation, error) {
 	x := &Explanation{Record: Record{
 		Partition: e.window.partition, Offset: e.offset, Time: time.UnixMilli(e.time), Key: e.key, Value: e.value, Headers: e.headers,
 	}}
@@ -89,11 +90,12 @@ func (c *Consumer) explain(ctx context.Context, e *entry, age []byte) (*Explanat
 		}
 		return nil, err
 	}
-	if age == nil {
+	a := age{guess: given, status: "hit"}
+	if given == nil {
 		x.Asked = c.ages != nil
-		age = c.age(ctx, event)
+		a = c.age(ctx, event)
 	}
-	x.Signup, x.Age, x.Row = event, age, c.rowOf(e, event, age)
+	x.Signup, x.Age, x.AgeStatus, x.Row = event, a.guess, a.status, c.rowOf(e, event, a)
 	x.Forced = slices.Contains(c.cfg.ForceDeadLetters, Position{e.window.partition, e.offset})
 	x.Request, err = c.sink.Request(ctx, x.Row)
 	if givenUp, ok := errors.AsType[*sink.GivenUp](err); ok {

@@ -30,14 +30,14 @@ func newStuckAges(name string) *stuckAges { return &stuckAges{name: name, free: 
 
 func (a *stuckAges) on(cfg *consumer.Config) { cfg.Ages = a }
 
-func (a *stuckAges) Age(_ context.Context, name, _ string) (int, bool) {
+func (a *stuckAges) Age(_ context.Context, name, _ string) (int, string) {
 	if name == a.name {
 		a.mu.Lock()
 		a.n++
 		a.mu.Unlock()
 		<-a.free
 	}
-	return 0, false
+	return 0, "unavailable"
 }
 
 func (a *stuckAges) stuck() int {

@@ -127,7 +127,7 @@ func (g *gauges) Collect(ch chan<- prometheus.Metric) {
 			now.lag.WithLabelValues(p.label()).Set(float64(p.Lag))
 		}
 	}
-	for _, reason := range []string{holdLease, holdDeadLetter} {
+	for _, reason := range []string{holdLease, holdDeadLetter, holdAge} {
 		hold := now.hold.WithLabelValues(reason) // 0
 		if slices.ContainsFunc(s.Holds, func(h Hold) bool { return h.Reason == reason }) {
 			hold.Set(1)

@@ -84,6 +84,7 @@ func (p *pool) run(w *worker) {
 		}
 		w.entry, w.since = p.ready.pop(), time.Now()
 		p.progress++
+		p.engage() // submit wakes an idle worker no more than once, however much it hands over
 		p.mu.Unlock()
 		p.work(w.entry)
 		p.mu.Lock()

@@ -118,6 +118,6 @@ func (c *Consumer) judge(p *Preview, found *PartitionPreview, e *entry) {
 	}
 	found.Rows++
 	if len(p.Rows) < previewRows {
-		p.Rows = append(p.Rows, c.rowOf(e, event, nil).Body)
+		p.Rows = append(p.Rows, c.rowOf(e, event, age{}).Body)
 	}
 }

@@ -3,6 +3,9 @@ package consumer_test
 import (
 	"testing"
 	"testing/synctest"
+	"time"
+
+	"signup-sheet/internal/receiver"
 )
 
 func TestARecordBecomesARowAndItsOffsetIsCommitted(t *testing.T) {
@@ -28,5 +31,23 @@ func TestARecordBecomesARowInVirtualTime(t *testing.T) {
 		s.committed(t, 500)
 		m.leave(t)
 		s.judge(t, records, 0)
+	})
+}
+
+// After a quiet time, in which few workers were needed, a burst is delivered with as many attempts at a time as are allowed.
+func TestABurstAfterAQuietTimeUsesTheWholeConcurrency(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := setVirtual(t, 1)
+		s.sheet.Script(receiver.Always(receiver.Answer{Delay: 20 * time.Millisecond}))
+		m := s.join(t)
+		m.running(t, 1)
+		s.publish(t, "quiet", 2, 2)
+		s.delivered(t, 2)
+		begin := time.Now()
+		s.publish(t, "burst", 2000, 2000)
+		s.delivered(t, 2002)
+		if took, want := time.Since(begin), time.Duration(2000/64)*20*time.Millisecond; took > 2*want {
+			t.Errorf("2,000 rows took %v, want about %v", took, want)
+		}
 	})
 }

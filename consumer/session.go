@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"log/slog"
 	"slices"
-	"strconv"
 	"sync"
 	"time"
 
@@ -177,8 +176,11 @@ func (c *Consumer) road(ctx context.Context, e *entry) error {
 		e.prepared.Store(true)
 		return c.bury(ctx, e, c.poison(e, err))
 	}
-	row := c.row(ctx, e, event)
+	row, err := c.row(ctx, e, event)
 	e.prepared.Store(true)
+	if err != nil {
+		return err
+	}
 	if slices.Contains(c.cfg.ForceDeadLetters, Position{e.window.partition, e.offset}) {
 		return c.bury(ctx, e, c.forced(e, row))
 	}
@@ -207,24 +209,16 @@ func (c *Consumer) decode(e *entry) (*signup.Signup, error) {
 }
 
 // row enriches a signup and maps it.
-func (c *Consumer) row(ctx context.Context, e *entry, s *signup.Signup) sink.Row {
-	return c.rowOf(e, s, c.age(ctx, s))
+func (c *Consumer) row(ctx context.Context, e *entry, s *signup.Signup) (sink.Row, error) {
+	age, err := c.requiredAge(ctx, s)
+	if err != nil {
+		return sink.Row{}, err
+	}
+	return c.rowOf(e, s, age), nil
 }
 
-// age is the guess for a signup as JSON text; nil without one.
-func (c *Consumer) age(ctx context.Context, s *signup.Signup) []byte {
-	if c.ages == nil {
-		return nil
-	}
-	guess, ok := c.ages.Age(ctx, s.Name, s.CountryID)
-	if !ok {
-		return nil
-	}
-	return strconv.AppendInt(nil, int64(guess), 10)
-}
-
-// rowOf maps a record, its signup and an age, which may be nil, to the columns.
-func (c *Consumer) rowOf(e *entry, s *signup.Signup, age []byte) sink.Row {
+// rowOf maps a record, its signup and an age to the columns.
+func (c *Consumer) rowOf(e *entry, s *signup.Signup, age age) sink.Row {
 	row := c.columns.row(e.window.partition, &e.record, s, age)
 	if parent := e.header("traceparent"); parent != nil {
 		row.TraceParent, row.TraceState = string(parent), string(e.header("tracestate"))

@@ -10,16 +10,16 @@ func TestDecodeAnswerTakesAgesAsDocumented(t *testing.T) {
 		body string
 		want guess
 	}{
-		{`{"count":311558,"name":"michael","age":57}`, guess{57, true}},
-		{`{"count":311558,"name":"michael","age":57,"country_id":"US"}`, guess{57, true}},
-		{`{"name":"michael","age":"60","count":1}`, guess{60, true}},
+		{`{"count":311558,"name":"michael","age":57}`, guess{age: 57, known: true}},
+		{`{"count":311558,"name":"michael","age":57,"country_id":"US"}`, guess{age: 57, known: true}},
+		{`{"name":"michael","age":"60","count":1}`, guess{age: 60, known: true}},
 		{`{"name":"xyz","age":null,"count":0}`, guess{}},
-		{` {"age":0} ` + "\n", guess{0, true}},
-		{`{"age":150}`, guess{150, true}},
-		{`{"age":57.4}`, guess{57, true}},
-		{`{"age":57.5}`, guess{58, true}},
-		{`{"age":5.7e1}`, guess{57, true}},
-		{`{"age":"57.5"}`, guess{58, true}},
+		{` {"age":0} ` + "\n", guess{age: 0, known: true}},
+		{`{"age":150}`, guess{age: 150, known: true}},
+		{`{"age":57.4}`, guess{age: 57, known: true}},
+		{`{"age":57.5}`, guess{age: 58, known: true}},
+		{`{"age":5.7e1}`, guess{age: 57, known: true}},
+		{`{"age":"57.5"}`, guess{age: 58, known: true}},
 	} {
 		if got, err := decodeAnswer([]byte(tc.body)); err != nil || got != tc.want {
 			t.Errorf("decodeAnswer(%s) = %v, %v, want %v", tc.body, got, err, tc.want)

@@ -7,11 +7,12 @@ import (
 	"net"
 	"net/http"
 	"net/url"
+	"sync"
 	"time"
 )
 
 const (
-	maxAnswerBytes = 64 << 10         // an answer about one name has about 60
+	maxAnswerBytes = 64 << 10         // an answer about one name has about 60, about 100 names about 6,000
 	idleTimeout    = 90 * time.Second // of a connection, as Go's default transport has it
 )
 
@@ -19,8 +20,12 @@ const (
 type client struct {
 	transport *http.Transport
 	url       string
-	apiKey    string
 	userAgent string
+
+	mu      sync.Mutex
+	readKey func() (string, error) // nil for no key
+	apiKey  string                 // as last read
+	account int                    // counts its changes
 }
 
 func newClient(cfg Config) *client {
@@ -40,7 +45,7 @@ func newClient(cfg Config) *client {
 			Protocols:              protocols,
 		},
 		url:       cfg.URL,
-		apiKey:    cfg.APIKey,
+		readKey:   cfg.APIKey,
 		userAgent: cfg.UserAgent,
 	}
 }
@@ -58,51 +63,71 @@ func boundedDial(cfg Config) func(ctx context.Context, network, addr string) (ne
 	}
 }
 
-// guess asks for the age of people called k.name in k.country. An error is a [*failure].
+// key returns the API key of this moment, empty for none, and its number: another number is another key. A key that cannot be
+// read, because its file is being replaced, is the one that it was.
+func (c *client) key() (string, int) {
+	if c.readKey == nil {
+		return "", 0
+	}
+	k, err := c.readKey()
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if err == nil && k != c.apiKey {
+		c.apiKey = k
+		c.account++
+	}
+	return c.apiKey, c.account
+}
+
+// ask asks for the ages of people with names in a country: one name in the form that is answered by an object, more in the form
+// that is answered by a list of as many, in their order. The quota is what the answer says of it, whatever else it says.
 //
 // The request goes to the transport itself, not through an [http.Client]: nothing follows redirects, which would carry the key and
 // the name to another host, and no [*url.Error] is made, which would quote them.
-func (c *client) guess(ctx context.Context, k key) (guess, error) {
+func (c *client) ask(ctx context.Context, where country, names []string) ([]answer, quota, *failure) {
 	req, err := http.NewRequestWithContext(ctx, http.MethodGet, c.url, http.NoBody)
 	if err != nil {
-		return guess{}, &failure{reason: reasonNetwork, err: errors.New("the URL is not valid")}
+		return nil, quota{}, &failure{reason: reasonNetwork, err: errors.New("the URL is not valid")}
 	}
-	req.URL.RawQuery = c.query(k)
+	key, account := c.key()
+	req.URL.RawQuery = query(where, names, key)
 	req.Header.Set("Accept", "application/json")
 	if c.userAgent != "" {
 		req.Header.Set("User-Agent", c.userAgent)
 	}
 	resp, err := c.transport.RoundTrip(req)
 	if err != nil {
-		return guess{}, connectionFailure(err)
+		return nil, quota{}, connectionFailure(err)
 	}
 	defer resp.Body.Close()
+	q := quotaOf(resp.Header, time.Now())
+	q.account = account
 
-	// Read to its end, the body gives the connection back. Of an error only the status counts: its text may quote the name.
+	// Read to its end, the body gives the connection back.
 	body, err := io.ReadAll(io.LimitReader(resp.Body, maxAnswerBytes+1))
 	switch {
 	case resp.StatusCode != http.StatusOK:
-		return guess{}, statusFailure(resp.StatusCode)
+		return nil, q, statusFailure(resp.StatusCode, body, q.known)
 	case err != nil:
-		return guess{}, connectionFailure(err)
+		return nil, q, connectionFailure(err)
 	case len(body) > maxAnswerBytes:
-		return guess{}, &failure{reason: reasonAnswer, err: errors.New("larger than 64 KiB")}
+		return nil, q, &failure{reason: reasonAnswer, err: errors.New("larger than 64 KiB")}
 	}
-	g, err := decodeAnswer(body)
-	if err != nil {
-		return guess{}, &failure{reason: reasonAnswer, err: err}
-	}
-	return g, nil
+	answers, failed := decode(body, len(names))
+	return answers, q, failed
 }
 
-// query has exactly our parameters, whatever the name contains.
-func (c *client) query(k key) string {
-	q := url.Values{"name": {k.name}}
-	if k.country != "" {
-		q.Set("country_id", k.country)
+// query has exactly our parameters, whatever the names contain.
+func query(where country, names []string, key string) string {
+	q := url.Values{"name[]": names}
+	if len(names) == 1 {
+		q = url.Values{"name": names}
 	}
-	if c.apiKey != "" {
-		q.Set("apikey", c.apiKey)
+	if where != (country{}) {
+		q.Set("country_id", where.String())
+	}
+	if key != "" {
+		q.Set("apikey", key)
 	}
 	return q.Encode()
 }

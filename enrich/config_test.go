@@ -9,7 +9,7 @@ import (
 )
 
 func TestConfigErrorsNameTheSettingAndNeverItsValue(t *testing.T) {
-	valid := enrich.Config{URL: "https://api.agify.io", Timeout: time.Second, CacheSize: 1, Concurrency: 1}
+	valid := enrich.Config{URL: "https://api.agify.io", Timeout: time.Second, CacheSize: 1, CacheTTL: 1, UnknownTTL: 1, BatchSize: 1, Concurrency: 1}
 	if err := valid.Validate(); err != nil {
 		t.Fatalf("a valid configuration: %v", err)
 	}
@@ -29,11 +29,18 @@ func TestConfigErrorsNameTheSettingAndNeverItsValue(t *testing.T) {
 		{"no timeout", func(c *enrich.Config) { c.Timeout = 0 }, "agify.timeout"},
 		{"negative timeout", func(c *enrich.Config) { c.Timeout = -1 }, "agify.timeout"},
 		{"no cache", func(c *enrich.Config) { c.CacheSize = 0 }, "agify.cache_size"},
+		{"no time to live", func(c *enrich.Config) { c.CacheTTL = 0 }, "agify.cache_ttl"},
+		{"no time to live of what is unknown", func(c *enrich.Config) { c.UnknownTTL = 0 }, "agify.unknown_ttl"},
+		{"no batch", func(c *enrich.Config) { c.BatchSize = 0 }, "agify.batch_size"},
+		{"a batch that agify never takes", func(c *enrich.Config) { c.BatchSize = 101 }, "agify.batch_size"},
+		{"linger as long as the timeout", func(c *enrich.Config) { c.Linger = c.Timeout }, "agify.linger"},
+		{"negative linger", func(c *enrich.Config) { c.Linger = -1 }, "agify.linger"},
+		{"negative reserve", func(c *enrich.Config) { c.MinRemaining = -1 }, "agify.min_remaining"},
 		{"no concurrency", func(c *enrich.Config) { c.Concurrency = 0 }, "concurrency of age lookups"},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
 			cfg := valid
-			cfg.APIKey = "marker"
+			cfg.APIKey = keyOf("marker")
 			tc.change(&cfg)
 			_, err := enrich.New(cfg, nil, nil)
 			if err == nil {
@@ -51,7 +58,7 @@ func TestConfigErrorsNameTheSettingAndNeverItsValue(t *testing.T) {
 
 func TestConfigErrorsComeAllAtOnce(t *testing.T) {
 	err := enrich.Config{}.Validate()
-	if err == nil || strings.Count(err.Error(), "\n") != 3 {
-		t.Errorf("got %v, want four errors", err)
+	if err == nil || strings.Count(err.Error(), "\n") != 6 {
+		t.Errorf("got %v, want seven errors", err)
 	}
 }

@@ -8,6 +8,9 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"strings"
+
+	"github.com/go-json-experiment/json"
 )
 
 // A reason is why a request brought no answer.
@@ -16,23 +19,26 @@ type reason int
 const (
 	reasonTimeout      reason = iota // no answer in time
 	reasonNetwork                    // no connection, or one that broke
-	reasonUnauthorized               // 401, 402: the key or the subscription is not valid
-	reasonLimited                    // 429: the quota is used up
-	reasonRefused                    // 400, 422: agify does not take this name
-	reasonStatus                     // any other status but 200
+	reasonUnauthorized               // 401, 402 of agify: the key or the subscription is not valid
+	reasonLimited                    // 429 of agify: the quota is used up, or too low for so many names
+	reasonName                       // 400, 422 of agify: it does not take this name, or so many
+	reasonSize                       // 413, 414: too many names
+	reasonStatus                     // any other status but 200, or one of these that is not agify's
 	reasonAnswer                     // 200 with a body that is no answer
+	reasonCount                      // 200 with more or fewer answers than names
 	reasons                          // how many there are
 )
 
 func (r reason) String() string {
-	return [...]string{"timeout", "network", "unauthorized", "limited", "refused", "status", "answer"}[r]
+	return [...]string{"timeout", "network", "unauthorized", "limited", "name", "size", "status", "answer", "count"}[r]
 }
 
 // A failure is a request without an answer. Its text is made of our own words, and of what the operating system, DNS and TLS say about the
 // connection: never of the request or of what was received, which may quote it.
 type failure struct {
 	reason reason
-	status int // of the response, 0 without one
+	status int  // of the response, 0 without one
+	tooLow bool // reasonLimited: there may be quota left for fewer names
 	err    error
 }
 
@@ -40,35 +46,64 @@ func (f *failure) Error() string {
 	switch f.reason {
 	case reasonTimeout, reasonNetwork:
 		return fmt.Sprintf("ask agify: %v", f.err)
-	case reasonAnswer:
+	case reasonAnswer, reasonCount:
 		return fmt.Sprintf("decode agify's answer: %v", f.err)
 	default:
 		return fmt.Sprintf("agify answered with status %d", f.status)
 	}
 }
 
-func (f *failure) Unwrap() error { return f.err }
-
-// failureOf returns the reason of err, and the status of the response if there was one.
-func failureOf(err error) (reason, int) {
-	if f, ok := errors.AsType[*failure](err); ok {
-		return f.reason, f.status
+// splits reports whether a request about fewer names may do better.
+func (f *failure) splits() bool {
+	switch f.reason {
+	case reasonName, reasonSize, reasonCount:
+		return true
+	case reasonLimited:
+		return f.tooLow
+	default:
+		return false
 	}
-	return reasonNetwork, 0
 }
 
-// statusFailure is the verdict on a response with another status than 200.
-func statusFailure(code int) *failure {
+func (f *failure) Unwrap() error { return f.err }
+
+// limits reports whether f, of a request about n names, says that there is no quota for any.
+func (f *failure) limits(n int) bool { return f.reason == reasonLimited && (n == 1 || !f.tooLow) }
+
+// statusFailure is the verdict on a response with another status than 200. What a proxy or a CDN before agify says in its place is
+// told from agify's own word, which is a JSON object with an error, or has the headers of the quota.
+func statusFailure(code int, body []byte, quotaKnown bool) *failure {
 	f := &failure{reason: reasonStatus, status: code}
+	text, ownWord := errorText(body)
+	own := ownWord || quotaKnown
 	switch code {
 	case http.StatusUnauthorized, http.StatusPaymentRequired:
-		f.reason = reasonUnauthorized
+		if own {
+			f.reason = reasonUnauthorized
+		}
 	case http.StatusTooManyRequests:
-		f.reason = reasonLimited
+		if own {
+			f.reason, f.tooLow = reasonLimited, strings.Contains(text, "too low")
+		}
 	case http.StatusBadRequest, http.StatusUnprocessableEntity:
-		f.reason = reasonRefused
+		if strings.Contains(text, "name") {
+			f.reason = reasonName
+		}
+	case http.StatusRequestEntityTooLarge, http.StatusRequestURITooLong:
+		f.reason = reasonSize
 	}
 	return f
+}
+
+// errorText returns the text of agify's own errors, {"error":"Request limit reached"}. It is compared, never shown.
+func errorText(body []byte) (text string, ok bool) {
+	var said struct {
+		Error *string `json:"error"`
+	}
+	if json.Unmarshal(body, &said) != nil || said.Error == nil {
+		return "", false
+	}
+	return *said.Error, true
 }
 
 // connectionFailure is the verdict on a request or a body that did not come through.

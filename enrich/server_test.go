@@ -2,12 +2,14 @@ package enrich_test
 
 import (
 	"bytes"
+	"context"
 	"io"
 	"log/slog"
 	"net"
 	"net/http"
 	"sync"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -19,11 +21,13 @@ import (
 const (
 	michael = `{"count":311558,"name":"michael","age":57}`
 	timeout = 3 * time.Second
+	day     = 24 * time.Hour
 )
 
 // A fixture is an Enricher that asks a server in the same bubble, over a network in memory.
 type fixture struct {
 	*enrich.Enricher
+	cfg enrich.Config
 	reg *prometheus.Registry
 	log *syncBuffer
 
@@ -64,12 +68,13 @@ func start(t *testing.T, handler http.HandlerFunc, changes ...func(*enrich.Confi
 	served.Go(func() { _ = server.Serve(l) })
 
 	cfg := enrich.Config{
-		URL: "http://127.0.0.1", Timeout: timeout, CacheSize: 1000, Concurrency: 64, UserAgent: "signup-sheet/test",
+		URL: "http://127.0.0.1", Timeout: timeout, CacheSize: 1000, CacheTTL: 90 * day, UnknownTTL: 7 * day, BatchSize: 1, Concurrency: 64, UserAgent: "signup-sheet/test",
 		DialContext: network.DialContext,
 	}
 	for _, change := range changes {
 		change(&cfg)
 	}
+	f.cfg = cfg
 	f.Enricher, err = enrich.New(cfg, f.reg, jsonLog(f.log))
 	if err != nil {
 		t.Fatal(err)
@@ -81,6 +86,15 @@ func start(t *testing.T, handler http.HandlerFunc, changes ...func(*enrich.Confi
 	})
 	return f
 }
+
+// age looks up an age as rows do; ok says whether there is one.
+func (f *fixture) age(ctx context.Context, name, countryID string) (age int, ok bool) {
+	age, status := f.Age(ctx, name, countryID)
+	return age, status == "hit" || status == "miss"
+}
+
+// keyOf is how an Enricher gets a key.
+func keyOf(key string) func() (string, error) { return func() (string, error) { return key, nil } }
 
 func (f *fixture) asked() int {
 	f.mu.Lock()
@@ -127,14 +141,14 @@ func (f *fixture) value(t *testing.T, name, label string) float64 {
 
 func (f *fixture) wantAge(t *testing.T, name string, want int) {
 	t.Helper()
-	if age, ok := f.Age(t.Context(), name, ""); !ok || age != want {
+	if age, ok := f.age(t.Context(), name, ""); !ok || age != want {
 		t.Errorf("age of %q: got %d, %t, want %d", name, age, ok, want)
 	}
 }
 
 func (f *fixture) wantNoAge(t *testing.T, name string) {
 	t.Helper()
-	if age, ok := f.Age(t.Context(), name, ""); ok || age != 0 {
+	if age, ok := f.age(t.Context(), name, ""); ok || age != 0 {
 		t.Errorf("age of %q: got %d, %t, want none", name, age, ok)
 	}
 }
@@ -142,7 +156,7 @@ func (f *fixture) wantNoAge(t *testing.T, name string) {
 // wantResults checks the lookups by result; results not named are to be zero.
 func (f *fixture) wantResults(t *testing.T, want map[string]float64) {
 	t.Helper()
-	for _, result := range []string{"hit", "miss", "coalesced", "unknown", "skipped", "unavailable", "canceled"} {
+	for _, result := range []string{"hit", "stale", "miss", "coalesced", "unknown", "skipped", "unavailable", "canceled"} {
 		if got := f.value(t, "signup_sheet_enrich_lookups_total", result); got != want[result] {
 			t.Errorf("lookups with result %s: got %g, want %g", result, got, want[result])
 		}
@@ -186,3 +200,32 @@ func (b *syncBuffer) String() string {
 }
 
 func jsonLog(w io.Writer) *slog.Logger { return slog.New(slog.NewJSONHandler(w, nil)) }
+
+// batches lets names share requests, as they do by default.
+func batches(c *enrich.Config) { c.BatchSize, c.Linger = 10, 5*time.Millisecond }
+
+// look looks names up at the same moment, in the order given, and waits for all.
+func (f *fixture) look(t *testing.T, names ...string) {
+	t.Helper()
+	var rows sync.WaitGroup
+	for _, name := range names {
+		rows.Go(func() { f.Age(t.Context(), name, "") })
+		synctest.Wait()
+	}
+	rows.Wait()
+}
+
+// start2 returns another Enricher that asks the same server, as another process does.
+func start2(t *testing.T, f *fixture, changes ...func(*enrich.Config)) *enrich.Enricher {
+	t.Helper()
+	cfg := f.cfg
+	for _, change := range changes {
+		change(&cfg)
+	}
+	e, err := enrich.New(cfg, nil, jsonLog(f.log))
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(e.Close)
+	return e
+}

@@ -48,7 +48,7 @@ var errForeign = errors.New("not an answer about a name")
 // spelling, an age that is no whole number from 0 to 150, a time that is none or lies outside of what can be kept (1970 to 2106).
 func ParseAnswer(key, value []byte) (Answer, error) {
 	country, name, ok := strings.Cut(string(key), ":")
-	if !ok || name == "" || firstName(name) != name || country != "" && countryCode(country) != country {
+	if !ok || name == "" || firstName(name) != name || countryCode(country).String() != country {
 		return Answer{}, errForeign
 	}
 	var r record

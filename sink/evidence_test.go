@@ -603,3 +603,35 @@ func TestNoRowProbesTwiceRunning(t *testing.T) {
 		}
 	})
 }
+
+// A row is refused, and before that is weighed another is accepted: that is no evidence against the first one, which was
+// refused once. Only inside the gate can the two be put in that order.
+func TestARowThatWasRefusedOnceIsNotBlamed(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		g := newGate(2, rules{budget: 20}, pace{})
+		var one, other delivery
+		enter := func(d *delivery) pass {
+			p, err := g.enter(t.Context(), d)
+			if err != nil {
+				t.Fatal(err)
+			}
+			d.attempts++
+			return p
+		}
+		first, second := enter(&one), enter(&other)
+		refusal := func() answer {
+			return answer{class: class{refused, reasonRefused}, began: time.Now(), at: time.Now()}
+		}
+		no := refusal()
+		g.leave(first, &one, no)
+		pause(time.Millisecond)
+		g.leave(second, &other, answer{class: class{verdict: accepted}, began: time.Now(), at: time.Now()})
+		if got := g.weigh(&one, no); got != goesOn {
+			t.Errorf("after one refusal: %v", got)
+		}
+		g.leave(enter(&one), &one, refusal())
+		if got := g.weigh(&one, refusal()); got != givenUp {
+			t.Errorf("after two, and an acceptance between them: %v", got)
+		}
+	})
+}

@@ -305,13 +305,14 @@ func (g *gate) weigh(d *delivery, a answer) judgement {
 		d.before.answers -= d.answers
 	}
 	blamed := false
-	if a.verdict == refused {
+	switch {
+	case a.verdict == refused && d.refusals == 0:
+		// Others may have been accepted since, but that was not to be known when they were sent.
+		d.refusals, d.refused = 1, now
+	case a.verdict == refused:
 		d.refusals++
-		if d.refusals == 1 {
-			d.refused = now // and blamed only later
-		}
 		blamed = g.evidence.accepted.After(d.refused.at) || now.sinceRefusal(d.refused) >= evidenceTime
-	} else {
+	default:
 		others := g.evidence.all.answers - d.before.answers - d.answers
 		accepted := g.evidence.all.accepted - d.before.accepted
 		blamed = d.attempts >= g.rules.maxAttempts && now.since(d.failed) >= g.rules.maxElapsed &&

@@ -3,8 +3,6 @@ package main
 import (
 	"encoding/csv"
 	"io"
-	"net/http"
-	"net/http/httptest"
 	"os"
 	"path/filepath"
 	"slices"
@@ -15,30 +13,6 @@ import (
 
 	"signup-sheet/internal/receiver"
 )
-
-func TestAgifyAnswersAsTheRealOneDoes(t *testing.T) {
-	a := &agify{ages: ages(people())}
-	for query, want := range map[string]string{
-		"name=Michael":               `{"count":57000,"name":"Michael","age":57}`,
-		"name=michael&country_id=us": `{"count":57000,"name":"michael","age":57,"country_id":"US"}`,
-		"name=xyz":                   `{"count":0,"name":"xyz","age":null}`,
-		"name[]=xyz":                 `[{"count":0,"name":"xyz","age":null}]`,
-		"name[]=%D0%B0%D0%BD%D0%BD%D0%B0&name[]=%E6%9D%8E%E5%A8%9C": `[{"count":41000,"name":"анна","age":41},{"count":36000,"name":"李娜","age":36}]`,
-		"": `{"error":"Missing 'name' parameter"}`,
-	} {
-		w := httptest.NewRecorder()
-		a.ServeHTTP(w, httptest.NewRequestWithContext(t.Context(), http.MethodGet, "/?"+query, nil))
-		if got := strings.TrimSpace(w.Body.String()); got != want {
-			t.Errorf("%s: %s, want %s", query, got, want)
-		}
-		if status := w.Code; (query == "") != (status == http.StatusUnprocessableEntity) {
-			t.Errorf("%s: status %d", query, status)
-		}
-		if w.Header().Get("X-Rate-Limit-Remaining") == "" {
-			t.Errorf("%s: no quota", query)
-		}
-	}
-}
 
 func TestAgifyKnowsMostPeopleButNotAll(t *testing.T) {
 	everybody := people()

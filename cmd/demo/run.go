@@ -51,7 +51,7 @@ func run(ctx, hurry context.Context, opts options, out *progress) (err error) {
 		return err
 	}
 	defer d.broker.close()
-	agifyURL, stopAgify, err := serve(hurry, 0, &agify{ages: ages(people())})
+	agifyURL, stopAgify, err := serve(hurry, 0, newAgify())
 	if err != nil {
 		return err
 	}

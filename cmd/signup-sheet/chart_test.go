@@ -22,7 +22,7 @@ import (
 // write with an exponent.
 func sampleOf(t *testing.T, s setting) string {
 	t.Helper()
-	for _, text := range []string{"1000000", "7000", "9s", "3MiB", "true", "false", ":9090", "https://example.com", "host-1:9093", "latest", "some-text", "email", "7", "1:2", "404=refused", "9/s"} {
+	for _, text := range []string{"1000000", "7000", "9s", "9ms", "3MiB", "true", "false", ":9090", "https://example.com", "host-1:9093", "latest", "some-text", "email", "7", "1:2", "404=refused", "9/s"} {
 		if text != s.fallback && s.value.set(text) == nil {
 			return text
 		}

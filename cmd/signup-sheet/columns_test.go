@@ -44,7 +44,7 @@ func TestEveryMistakeInColumnsIsAProblemOfItsOwn(t *testing.T) {
 	short := write(t, "short\n")
 	_, err := load("run", []string{"--sink.url", testURL, "--sink.columns", "mail,when=signup.timestamp|data,b=", "--sink.hash_key_file", short}, nil)
 	want := `4 problems:
-  --sink.columns: column 1 ("mail"), at character 1: there is no mail: paths begin with signup, age or record, and a text is put in quotes
+  --sink.columns: column 1 ("mail"), at character 1: there is no mail: paths begin with signup, age, age_status or record, and a text is put in quotes
   --sink.columns: column 2 ("when"), at character 23: there is no function "data": want default, lower, date, mask, hash, sha256, json, raw or safe
   --sink.columns: column 3 ("b"), at character 3: want a path such as signup.plan, a number, or a text in quotes
   --sink.hash_key_file: the content of the file: want at least 16 characters, such as those of openssl rand -hex 32`

@@ -118,7 +118,13 @@ func (e *explained) ageless(cfg config) string {
 	case !e.Asked:
 		return "no column has it, so nobody is asked"
 	}
-	return "agify has no guess"
+	switch e.AgeStatus {
+	case "unknown":
+		return "agify does not know the first name"
+	case "skipped":
+		return "the event has no first name to ask about"
+	}
+	return "agify has not answered, or its quota is used up; run would send the row without one, too"
 }
 
 // poisonous says what is wrong with a record, and where.

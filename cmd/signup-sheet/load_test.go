@@ -62,7 +62,8 @@ func TestDefaultsAreTheDocumentedOnes(t *testing.T) {
 			Columns:   []string{"event_id", "timestamp", "email", "name", "plan", "source", "utm_campaign", "age_guess", "metadata"},
 			SheetSafe: true,
 		},
-		Agify:  agifyConfig{Enabled: true, URL: "https://api.agify.io", Timeout: 3 * time.Second, CacheSize: 100_000},
+		Agify: agifyConfig{Enabled: true, URL: "https://api.agify.io", Timeout: 3 * time.Second, CacheSize: 100_000, CacheTTL: 90 * 24 * time.Hour, UnknownTTL: 7 * 24 * time.Hour,
+			BatchSize: 10, Linger: 5 * time.Millisecond, MinRemaining: 250, RequiredMaxWait: time.Hour},
 		Event:  eventConfig{MaxBytes: 1 << 20},
 		Admin:  adminConfig{Listen: ":8080"},
 		Log:    logConfig{Level: slog.LevelInfo, Format: "auto"},
@@ -163,6 +164,13 @@ func samples(t *testing.T) map[string]string {
 		"agify.url":                     "http://localhost:7",
 		"agify.timeout":                 "4s",
 		"agify.cache_size":              "9",
+		"agify.cache_ttl":               "10h",
+		"agify.unknown_ttl":             "11h",
+		"agify.batch_size":              "12",
+		"agify.linger":                  "13ms",
+		"agify.min_remaining":           "14",
+		"agify.required":                "true",
+		"agify.required_max_wait":       "15m",
 		"agify.api_key_file":            write(t, "key\n"),
 		"event.max_bytes":               "2MiB",
 		"admin.listen":                  "127.0.0.1:0",
@@ -391,9 +399,10 @@ func TestTimingThatLosesTheLeaseIsRefused(t *testing.T) {
 		{"--consumer.drain_timeout=5999ms", "--consumer.drain_timeout (5999ms)", "sink.timeout (5s, the default)"},
 		{"--consumer.window_bytes=1023KiB", "--consumer.window_bytes (1023KiB)", "event.max_bytes (1MiB, the default)"},
 		{"--event.max_bytes=33MiB", "consumer.window_bytes (32MiB, the default)", "--event.max_bytes (33MiB)"},
+		{"--agify.linger=500ms --agify.timeout=500ms", "--agify.linger (500ms)", "--agify.timeout (500ms)"},
 		{"--dead_letter.topic=user.signup", "--dead_letter.topic (user.signup)", "kafka.topic (user.signup, the default)"},
 	} {
-		got := problemsOf(t, []string{"--sink.url", testURL, c.args}, nil)
+		got := problemsOf(t, append([]string{"--sink.url", testURL}, strings.Fields(c.args)...), nil)
 		if !slices.ContainsFunc(got, func(p string) bool {
 			return strings.HasPrefix(p, c.first) && strings.Contains(p, c.second)
 		}) {

@@ -71,6 +71,8 @@ func (l *loader) judge(c *config) {
 	if l.command == "explain" {
 		l.judgeExplain(c.Explain)
 	}
+	l.require(!c.Agify.Enabled || c.Agify.Linger < c.Agify.Timeout,
+		"%s must be less than %s: lower the one or raise the other", "agify.linger", "agify.timeout")
 	l.require(c.DeadLetter.Topic != c.Kafka.Topic,
 		"%s and %s must be two topics, or dead letters come back as signups: change one",
 		"dead_letter.topic", "kafka.topic")

@@ -116,9 +116,18 @@ type agifyConfig struct {
 	Enabled    bool
 	URL        string
 	Timeout    time.Duration
-	CacheSize  int
 	APIKeyFile string
-	APIKey     secret // from the file that agify.api_key_file names, empty for none
+	APIKey     secret // from the file that agify.api_key_file names, as it was at the start; empty for none
+
+	CacheSize  int
+	CacheTTL   time.Duration
+	UnknownTTL time.Duration
+	BatchSize  int
+	Linger     time.Duration
+
+	MinRemaining    int
+	Required        bool
+	RequiredMaxWait time.Duration
 }
 
 type eventConfig struct {
@@ -425,15 +434,43 @@ func declare(c *config) []setting {
 		},
 		{
 			name: "agify.timeout", value: duration(&c.Agify.Timeout, 10*time.Millisecond, 10*time.Minute), fallback: "3s",
-			help: "time for one guess",
-		},
-		{
-			name: "agify.cache_size", value: number(&c.Agify.CacheSize, 1, 100_000_000), fallback: "100000",
-			help: "guesses kept in memory",
+			help: "time that a row waits for its age at most",
 		},
 		{
 			name: "agify.api_key_file", value: text(&c.Agify.APIKeyFile, "file", anything),
-			help: "file that holds the API key",
+			help: "file that holds the API key; it is read again when it changes",
+		},
+		{
+			name: "agify.cache_size", value: number(&c.Agify.CacheSize, 1, 100_000_000), fallback: "100000",
+			help: "guesses kept in memory, each for one first name in one country: about 200 bytes",
+		},
+		{
+			name: "agify.cache_ttl", value: duration(&c.Agify.CacheTTL, time.Second, 100*365*24*time.Hour), fallback: "2160h",
+			help: "time after which a name is asked about again",
+		},
+		{
+			name: "agify.unknown_ttl", value: duration(&c.Agify.UnknownTTL, time.Second, 100*365*24*time.Hour), fallback: "168h",
+			help: "the same for a name that agify did not know",
+		},
+		{
+			name: "agify.batch_size", value: number(&c.Agify.BatchSize, 1, 100), fallback: "10",
+			help: "names in a request, at most; agify documents 10, its own clients send up to 100",
+		},
+		{
+			name: "agify.linger", value: duration(&c.Agify.Linger, 0, time.Second), fallback: "5ms",
+			help: "time that a name waits for others to share its request",
+		},
+		{
+			name: "agify.min_remaining", value: number(&c.Agify.MinRemaining, 0, 1_000_000_000), fallback: "250",
+			help: "names of agify's quota that a replay leaves to the consumer; rows beyond go without an age",
+		},
+		{
+			name: "agify.required", value: toggle(&c.Agify.Required), fallback: "false",
+			help: "let rows wait while agify fails or its quota is used up, instead of sending them without an age",
+		},
+		{
+			name: "agify.required_max_wait", value: duration(&c.Agify.RequiredMaxWait, time.Second, 100*365*24*time.Hour), fallback: "1h",
+			help: "time without an answer after which rows go without an age even so, until agify answers again",
 		},
 
 		{

@@ -58,6 +58,7 @@ func assemble(cfg config, log *slog.Logger) (*parts, error) {
 	cfg.Sink.suggestPreset(log)
 	consuming := consumerOf(cfg, log)
 	consuming.Sink.UserAgent, consuming.Ages = userAgent, ages
+	consuming.RequireAges, consuming.AgesMaxWait = cfg.Agify.Required, cfg.Agify.RequiredMaxWait
 	if cfg.Replay.asked() {
 		cfg.Replay.apply(&consuming)
 	}
@@ -162,14 +163,24 @@ func newAges(cfg config, userAgent string, reg prometheus.Registerer, log *slog.
 	if !cfg.Agify.Enabled {
 		return nil, func() {}, nil
 	}
-	e, err := enrich.New(enrich.Config{
+	config := enrich.Config{
 		URL:         cfg.Agify.URL,
 		Timeout:     cfg.Agify.Timeout,
 		CacheSize:   cfg.Agify.CacheSize,
-		APIKey:      string(cfg.Agify.APIKey),
+		CacheTTL:    cfg.Agify.CacheTTL,
+		UnknownTTL:  cfg.Agify.UnknownTTL,
+		BatchSize:   cfg.Agify.BatchSize,
+		Linger:      cfg.Agify.Linger,
 		UserAgent:   userAgent,
 		Concurrency: cfg.Sink.Concurrency,
-	}, reg, log)
+	}
+	if cfg.Agify.APIKeyFile != "" {
+		config.APIKey = credentials.Text(cfg.Agify.APIKeyFile).Read
+	}
+	if cfg.Replay.asked() {
+		config.MinRemaining = cfg.Agify.MinRemaining
+	}
+	e, err := enrich.New(config, reg, log)
 	if err != nil {
 		return nil, nil, err
 	}

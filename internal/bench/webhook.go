@@ -13,6 +13,8 @@ import (
 	"strconv"
 	"sync/atomic"
 	"time"
+
+	"signup-sheet/internal/agify"
 )
 
 // behaviour is how the webhook answers during a run.
@@ -103,7 +105,7 @@ func runWebhook(ctx context.Context, in io.Reader, out io.Writer) error {
 		return err
 	}
 	go func() {
-		_ = (&http.Server{Handler: http.HandlerFunc(agify), ReadHeaderTimeout: time.Second}).Serve(ages)
+		_ = (&http.Server{Handler: &agify.Server{Latency: agifyLatency}, ReadHeaderTimeout: time.Second}).Serve(ages)
 	}() // the same
 
 	answers, requests := json.NewEncoder(out), json.NewDecoder(in)
@@ -208,22 +210,6 @@ func readHead(in *bufio.Reader) (length int, err error) {
 
 // agifyLatency is how long the stand-in for agify takes.
 const agifyLatency = 20 * time.Millisecond
-
-// agify knows an age for every name.
-func agify(w http.ResponseWriter, r *http.Request) {
-	timer := time.NewTimer(agifyLatency)
-	defer timer.Stop()
-	select {
-	case <-timer.C:
-	case <-r.Context().Done():
-		return
-	}
-	name := r.URL.Query().Get("name")
-	w.Header().Set("Content-Type", "application/json")
-	_ = json.NewEncoder(w).Encode(map[string]any{ // the client has gone
-		"count": 1000, "name": name, "age": 20 + len(name), "country_id": r.URL.Query().Get("country_id"),
-	})
-}
 
 // hook is the webhook process, as the one who started it sees it.
 type hook struct {

@@ -2,12 +2,9 @@ package main
 
 import (
 	"bufio"
-	"encoding/json"
 	"errors"
 	"io"
 	"math"
-	"net"
-	"net/http"
 	"strings"
 	"testing"
 	"time"
@@ -69,32 +66,5 @@ func TestRequestsWithoutALengthAreRefused(t *testing.T) {
 	}
 	if _, err := readHead(bufio.NewReader(strings.NewReader(""))); !errors.Is(err, io.EOF) {
 		t.Error(err)
-	}
-}
-
-func TestAgifyKnowsEveryName(t *testing.T) {
-	l, err := new(net.ListenConfig).Listen(t.Context(), "tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	server := &http.Server{Handler: http.HandlerFunc(agify), ReadHeaderTimeout: time.Second}
-	defer server.Close()
-	go func() { _ = server.Serve(l) }()
-	req, err := http.NewRequestWithContext(t.Context(), http.MethodGet, "http://"+l.Addr().String()+"/?name=emma&country_id=US", nil)
-	if err != nil {
-		t.Fatal(err)
-	}
-	client := &http.Client{Transport: &http.Transport{DisableKeepAlives: true}}
-	res, err := client.Do(req)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer res.Body.Close()
-	var got struct {
-		Name string
-		Age  int
-	}
-	if err := json.NewDecoder(res.Body).Decode(&got); err != nil || got.Name != "emma" || got.Age == 0 {
-		t.Error(got, err)
 	}
 }

@@ -146,7 +146,8 @@ func (v *virtual) join() {
 	reg := prometheus.NewRegistry()
 	log := slog.New(slog.NewJSONHandler(m.log, nil))
 	ages, err := enrich.New(enrich.Config{
-		URL: v.agifyURL, Timeout: time.Second, CacheSize: 20, Concurrency: 16, DialContext: v.DialContext(),
+		URL: v.agifyURL, Timeout: time.Second, CacheSize: 20, CacheTTL: time.Hour, UnknownTTL: time.Minute,
+		BatchSize: 10, Linger: 5 * time.Millisecond, Concurrency: 16, DialContext: v.DialContext(),
 	}, reg, log)
 	if err != nil {
 		v.t.Fatal(err)

@@ -9,6 +9,7 @@ import (
 	"sync"
 	"time"
 
+	agifytest "signup-sheet/internal/agify"
 	"signup-sheet/internal/receiver"
 )
 
@@ -161,6 +162,7 @@ type agify struct {
 	mu    sync.Mutex
 	rng   *rand.Rand
 	share float64 // of the requests that fail
+	well  agifytest.Server
 }
 
 func (a *agify) change(share float64) {
@@ -186,5 +188,5 @@ func (a *agify) ServeHTTP(res http.ResponseWriter, req *http.Request) {
 		}
 		return
 	}
-	_, _ = io.WriteString(res, `{"count":1000,"name":"`+req.URL.Query().Get("name")+`","age":41}`)
+	a.well.ServeHTTP(res, req)
 }

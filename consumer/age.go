@@ -1,0 +1,113 @@
+package consumer
+
+import (
+	"context"
+	"strconv"
+	"sync"
+	"time"
+
+	"signup-sheet/consumer/signup"
+)
+
+// holdAge is the reason of the hold for ages that are required and cannot be had.
+const holdAge = "age"
+
+// agePause is how long a row waits before it asks for its age again. It is only
+// its own process that it asks so often.
+const agePause = time.Second
+
+// unavailable is the status of an age that there may be another time.
+const unavailable = "unavailable"
+
+// age is what is guessed of a signup.
+type age struct {
+	guess  []byte // JSON text; nil without one
+	status string // see Ages; empty if nobody was asked
+}
+
+// age asks for the age of a signup once.
+func (c *Consumer) age(ctx context.Context, s *signup.Signup) age {
+	if c.ages == nil {
+		return age{}
+	}
+	guess, status := c.ages.Age(ctx, s.Name, s.CountryID)
+	a := age{status: status}
+	if status == "hit" || status == "miss" {
+		a.guess = strconv.AppendInt(nil, int64(guess), 10)
+	}
+	return a
+}
+
+// requiredAge is age, but waits while the age is unavailable, if ages are required:
+// as a hold, until AgesMaxWait has gone by for this row, or for everybody since
+// there was an answer. An error says that ctx has ended.
+func (c *Consumer) requiredAge(ctx context.Context, s *signup.Signup) (age, error) {
+	a := c.age(ctx, s)
+	if !c.cfg.RequireAges || c.ages == nil {
+		return a, nil
+	}
+	began, held := time.Now(), false
+	defer func() {
+		if held {
+			c.holds.end(holdAge)
+		}
+	}()
+	for c.outage.lasts(a) < c.cfg.AgesMaxWait && time.Since(began) < c.cfg.AgesMaxWait && !a.known() {
+		if ctx.Err() != nil {
+			return age{}, context.Cause(ctx)
+		}
+		c.holds.begin(holdAge, !held, time.Time{}, func() {
+			c.log.Warn("ages are required and cannot be had: rows wait for them", "setting", "agify.required", "at_most", c.cfg.AgesMaxWait)
+		})
+		held = true
+		c.pauseForAge(ctx)
+		a = c.age(ctx, s)
+	}
+	return a, nil
+}
+
+// pauseForAge waits a moment, and lets another row begin meanwhile.
+func (c *Consumer) pauseForAge(ctx context.Context) {
+	c.waiting(1)
+	defer c.waiting(-1)
+	select {
+	case <-time.After(agePause):
+	case <-ctx.Done():
+	}
+}
+
+// known reports whether the age, or that there is none, is known.
+func (a age) known() bool { return a.status != unavailable }
+
+// statusText is the status for a column; nil without one.
+func (a age) statusText() []byte {
+	if a.status == "" {
+		return nil
+	}
+	return []byte(a.status)
+}
+
+// ageOutage is the time in which ages are unavailable.
+type ageOutage struct {
+	mu    sync.Mutex
+	since time.Time // zero when they are not
+}
+
+// lasts takes note of how a lookup went, and returns how long there has been no
+// answer. What was known before says nothing.
+func (o *ageOutage) lasts(a age) time.Duration {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	switch a.status {
+	case unavailable:
+		if o.since.IsZero() {
+			o.since = time.Now()
+		}
+	case "miss", "unknown":
+		o.since = time.Time{}
+	}
+	if o.since.IsZero() {
+		return 0
+	}
+	return time.Since(o.since)
+}

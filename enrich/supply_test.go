@@ -1,0 +1,281 @@
+package enrich_test
+
+import (
+	"fmt"
+	"io"
+	"net/http"
+	"strings"
+	"sync/atomic"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"signup-sheet/enrich"
+	"signup-sheet/internal/agify"
+)
+
+// A moody agify answers well, or as it is told to.
+type moody struct {
+	well agify.Server
+	mood atomic.Pointer[http.HandlerFunc] // nil: well
+}
+
+func (m *moody) is(h http.HandlerFunc) { m.mood.Store(&h) }
+
+func (m *moody) recovers() { m.mood.Store(nil) }
+
+func (m *moody) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	if h := m.mood.Load(); h != nil {
+		(*h)(w, r)
+		return
+	}
+	m.well.ServeHTTP(w, r)
+}
+
+// troubles are the ways in which agify fails that last, and how long lookups are stopped at most after one probe.
+func troubles() map[string]struct {
+	answer http.HandlerFunc
+	stop   string
+	pause  time.Duration
+} {
+	type trouble = struct {
+		answer http.HandlerFunc
+		stop   string
+		pause  time.Duration
+	}
+	return map[string]trouble{
+		"answers in 10 s": {saysAfter(10*time.Second, michael), "failing", time.Minute},
+		"never answers":   {never, "failing", time.Minute},
+		"garbage":         {says("\x00\x01garbage"), "failing", time.Minute},
+		"HTML":            {saying(200, http.Header{"Content-Type": {"text/html"}}, "<html>"), "failing", time.Minute},
+		"500":             {saying(500, nil, ""), "failing", time.Minute},
+		"a CDN's 429":     {saying(429, http.Header{"Content-Type": {"text/html"}}, "<html>"), "failing", time.Minute},
+		"a CDN's 403":     {saying(403, http.Header{"Content-Type": {"text/html"}}, "<html>"), "failing", time.Minute},
+		"another 422":     {saying(422, nil, `{"error":"Invalid 'country_id' parameter"}`), "failing", time.Minute},
+		"401":             {saying(401, nil, `{"error":"Invalid API key"}`), "unauthorized", 5 * time.Minute},
+		"402":             {saying(402, nil, `{"error":"Subscription is not active"}`), "unauthorized", 5 * time.Minute},
+		"429 for an hour": {saying(429, nil, `{"error":"Request limit reached"}`), "quota", time.Hour}, // which the last answer before has said
+	}
+}
+
+// Whatever agify does for an hour: once that is known no row waits, agify is probed now and then, and when it is back so are the ages,
+// by themselves.
+func TestNoRowWaitsWhileAgifyFails(t *testing.T) {
+	for name, trouble := range troubles() {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				api := new(moody)
+				f := start(t, api.ServeHTTP, batches)
+				f.look(t, "known")
+				api.is(trouble.answer)
+
+				rows, waited, slowest := 0, 0, time.Duration(0)
+				for begin := time.Now(); time.Since(begin) < time.Hour; rows++ {
+					asked := time.Now()
+					f.wantNoAge(t, fmt.Sprintf("name%c%c%c", 'a'+rows%26, 'a'+rows/26%26, 'a'+rows/676))
+					if took := time.Since(asked); took > 0 {
+						waited, slowest = waited+1, max(slowest, took)
+					}
+					f.wantAge(t, "known", 42)
+					<-time.After(time.Second)
+				}
+				if waited > 3 || slowest > timeout {
+					t.Errorf("%d of %d rows waited, up to %s; want 3 at most, and no longer than the timeout", waited, rows, slowest)
+				}
+				f.wantStop(t, trouble.stop)
+				least := int(time.Hour/trouble.pause) - 1
+				if asked := f.asked(); asked < least || asked > 200 {
+					t.Errorf("%d requests in an hour, want %d to 200", asked, least)
+				}
+				if strings.Contains(f.log.String(), `"level":"ERROR"`) != (trouble.stop == "unauthorized") {
+					t.Errorf("logged %s", f.log)
+				}
+
+				api.recovers()
+				for begin := time.Now(); ; {
+					if _, ok := f.age(t.Context(), "late", ""); ok {
+						break
+					}
+					if time.Since(begin) > trouble.pause+2*time.Second {
+						t.Fatalf("no age %s after agify is back", time.Since(begin))
+					}
+					<-time.After(time.Second)
+				}
+				f.wantStop(t, "")
+				if !strings.HasSuffix(f.log.String(), `"msg":"age lookups succeed again"}`+"\n") {
+					t.Errorf("logged %s", f.log)
+				}
+			})
+		})
+	}
+}
+
+// An agify that fails now and then, and is never away, is asked about every name.
+func TestFailuresNowAndThenStopNothing(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		n := 0
+		f := start(t, func(w http.ResponseWriter, _ *http.Request) {
+			if n++; n%3 != 0 {
+				w.WriteHeader(http.StatusServiceUnavailable)
+				return
+			}
+			_, _ = io.WriteString(w, michael)
+		})
+		for i := range 60 {
+			f.age(t.Context(), fmt.Sprintf("n%c%c", 'a'+i%26, 'a'+i/26), "")
+		}
+		if got := f.asked(); got != 60 {
+			t.Errorf("%d requests for 60 names", got)
+		}
+		f.wantStop(t, "")
+	})
+}
+
+// Requests that were under way when lookups were stopped say nothing new, and do not make the pause longer.
+func TestFailuresOfTheSameMomentCountOnce(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		api := new(moody)
+		f := start(t, api.ServeHTTP)
+		api.is(saysAfter(time.Second, "garbage"))
+		var names []string
+		for i := range 50 {
+			names = append(names, fmt.Sprintf("n%c%c", 'a'+i%26, 'a'+i/26))
+		}
+		f.look(t, names...)
+		f.wantStop(t, "failing")
+		api.recovers()
+		<-time.After(2 * time.Second) // the first pause is 1.5 s at most
+		f.age(t.Context(), "probe", "")
+		synctest.Wait()
+		f.wantAge(t, "anna", 42)
+	})
+}
+
+// The quota is a month's: nobody asks before it begins anew, and no row waits; then ages are back by themselves.
+func TestQuotaIsWaitedForUntilItBeginsAnew(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		api := &agify.Server{Quota: 2, Reset: time.Now().Add(20 * day)}
+		f := start(t, api.ServeHTTP)
+		f.wantAge(t, "anna", 42)
+		f.wantAge(t, "berta", 42)
+		begin := time.Now()
+		for range 19 {
+			f.wantNoAge(t, "clara")
+			f.wantAge(t, "anna", 42)
+			<-time.After(day)
+		}
+		if got := f.asked(); got != 2 {
+			t.Errorf("%d requests, want none since the quota is used up", got)
+		}
+		f.wantStop(t, "quota")
+		if got, want := f.value(t, "signup_sheet_enrich_quota_reset_timestamp_seconds", ""), begin.Add(20*day).Unix(); got != float64(want) {
+			t.Errorf("reset at %g, want %d", got, want)
+		}
+		<-time.After(day + time.Second)
+		f.wantNoAge(t, "clara") // the probe
+		synctest.Wait()
+		f.wantAge(t, "clara", 42)
+		f.wantStop(t, "")
+	})
+}
+
+// A replay leaves names to the consumer, however many of its rows look up at the same moment.
+func TestReserveIsLeftToOthers(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		api := &agify.Server{Quota: 1000, Latency: 50 * time.Millisecond}
+		f := start(t, api.ServeHTTP, batches, func(c *enrich.Config) { c.MinRemaining = 250 })
+		live := start2(t, f, func(c *enrich.Config) { c.MinRemaining = 0 })
+		names := func(from, n int) []string {
+			var s []string
+			for i := range n {
+				s = append(s, fmt.Sprintf("n%c%c%c", 'a'+(from+i)%26, 'a'+(from+i)/26%26, 'a'+(from+i)/676))
+			}
+			return s
+		}
+		for round := range 20 {
+			f.look(t, names(100*round, 100)...)
+		}
+		if got := api.Counts().Names; got != 750 {
+			t.Errorf("the replay used %d names of 1000, want 750", got)
+		}
+		f.wantStop(t, "reserve")
+		if age, status := live.Age(t.Context(), "live", ""); age != 42 || status != "miss" {
+			t.Errorf("the consumer gets %d, %s", age, status)
+		}
+		if strings.Count(f.log.String(), "agify.min_remaining") != 1 {
+			t.Errorf("logged %s", f.log)
+		}
+	})
+}
+
+// Answers overtake each other: an older one with a higher number gives nothing back.
+func TestQuotaOfAnOlderAnswerIsNotBelieved(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		slow := true
+		f := start(t, func(w http.ResponseWriter, r *http.Request) {
+			remaining := "1"
+			if slow {
+				slow, remaining = false, "900"
+				select {
+				case <-time.After(time.Second):
+				case <-r.Context().Done():
+				}
+			}
+			saying(200, quotaHeaders("1000", remaining, "3600"), michael)(w, r)
+		}, func(c *enrich.Config) { c.MinRemaining = 1 })
+		f.look(t, "anna", "berta")
+		if got := f.value(t, "signup_sheet_enrich_quota_remaining", ""); got != 1 {
+			t.Errorf("%g remain, want 1", got)
+		}
+		f.wantNoAge(t, "clara")
+		f.wantStop(t, "reserve")
+	})
+}
+
+// A new key is used at once, and whatever the old one was stopped for is over within seconds. A file that is just being replaced
+// changes nothing.
+func TestNewKeyEndsWhatTheOldOneWasStoppedFor(t *testing.T) {
+	for _, trouble := range []string{"unauthorized", "quota"} {
+		t.Run(trouble, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				api := &agify.Server{Key: "new"}
+				key, broken := "old", false
+				f := start(t, func(w http.ResponseWriter, r *http.Request) {
+					if r.URL.Query().Get("apikey") == "old" && trouble == "quota" {
+						saying(429, quotaHeaders("100", "0", "1000000"), `{"error":"Request limit reached"}`)(w, r)
+						return
+					}
+					api.ServeHTTP(w, r)
+				}, func(c *enrich.Config) {
+					c.APIKey = func() (string, error) {
+						if broken {
+							return "", io.ErrUnexpectedEOF
+						}
+						return key, nil
+					}
+				})
+				f.wantNoAge(t, "anna")
+				f.wantStop(t, trouble)
+				broken = true
+				<-time.After(30 * time.Second)
+				f.wantNoAge(t, "anna")
+				if got := f.asked(); got != 1 {
+					t.Errorf("%d requests with the old key", got)
+				}
+				key, broken = "new", false
+				<-time.After(10 * time.Second)
+				f.wantNoAge(t, "anna") // the probe
+				synctest.Wait()
+				f.wantAge(t, "anna", 42)
+				f.wantAge(t, "berta", 42)
+				f.wantStop(t, "")
+
+				key = "newer"
+				f.wantNoAge(t, "clara")
+				if got := f.lastRequest(t).URL.Query().Get("apikey"); got != "newer" {
+					t.Errorf("asked with the key %q", got)
+				}
+			})
+		})
+	}
+}
