@@ -156,7 +156,15 @@ func TestASharedTopicIsReadBackWholeAndThenFollowed(t *testing.T) {
 			play(t, 1, func(t *testing.T, s *scene) {
 				topic, want := kafkatest.UniqueName(t), map[string]string{}
 				s.CreateTopic(t, topic, partitions, compactedTopic())
-				s.produce(t, topic, want, "old", 50_000)
+				c := s.Client(t, kgo.ProducerBatchCompression(kgo.NoCompression())) // more than one answer has room for
+				for i := range 50_000 {
+					key, value := fmt.Sprintf("%s-old-%d", private, i), fmt.Sprintf("%s %d", private, i)
+					want[key] = value
+					c.Produce(t.Context(), &kgo.Record{Topic: topic, Key: []byte(key), Value: []byte(value)}, nil)
+				}
+				if err := c.Flush(t.Context()); err != nil {
+					t.Fatal(err)
+				}
 				p := s.share(t, topic)
 				p.readyWithin(t, 20*time.Second)
 				p.mu.Lock()
@@ -179,6 +187,21 @@ func TestASharedTopicIsReadBackWholeAndThenFollowed(t *testing.T) {
 			})
 		})
 	}
+}
+
+// Nobody waits for records where there are none.
+func TestAnEmptySharedTopicIsReadAtOnce(t *testing.T) {
+	virtually(t, 1, func(t *testing.T, s *scene) {
+		topic, want := kafkatest.UniqueName(t), map[string]string{}
+		s.CreateTopic(t, topic, 3, compactedTopic())
+		p := s.share(t, topic)
+		if d := p.readyWithin(t, 5*time.Second); d > 200*time.Millisecond {
+			t.Errorf("ready after %v", d)
+		}
+		s.produce(t, topic, want, "new", 10)
+		p.knows(t, want)
+		p.stop()
+	})
 }
 
 // A topic that is missing is created once, with what it needs, and nobody waits for it.
