@@ -110,6 +110,7 @@ func (t *Table) Run(ctx context.Context) {
 	parts.Go(func() { t.write(ctx) })
 	parts.Go(func() {
 		if t.prepare(ctx) {
+			parts.Go(func() { t.checkPolicy(ctx) })
 			newTableReader(t).run(ctx)
 		}
 	})
@@ -132,7 +133,6 @@ func (t *Table) prepare(ctx context.Context) bool {
 		_, err := t.reads.topic(ctx, t.cfg.Topic)
 		if err == nil {
 			t.readable()
-			t.checkPolicy(ctx)
 			return true
 		}
 		missing := errors.Is(err, kafka.UnknownTopicOrPartition)

@@ -121,6 +121,12 @@ func (r *tableReader) learnPartitions(info topicInfo, err error) {
 			r.partitions[p] = &tableTail{next: logStart, target: -1}
 		}
 	}
+	for p, leader := range info.leaders {
+		if leader < 0 {
+			r.unreadable(fmt.Errorf("partition %d has no leader", p))
+			break
+		}
+	}
 	for p, t := range r.partitions {
 		if _, there := info.leaders[p]; !there && !t.asked {
 			delete(r.partitions, p)

@@ -39,7 +39,7 @@ type parts struct {
 	group    string
 	consumer *consumer.Consumer
 	answers  *answers // nil without a cache topic; runs beside the consumer
-	close    func() // when the consumer has ended
+	close    func()   // when the consumer has ended
 }
 
 // assemble builds the consumer that cfg asks for: for all signups, or for a replay.
