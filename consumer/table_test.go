@@ -681,6 +681,9 @@ func TestWhatIsPutLastIsWrittenAtTheEnd(t *testing.T) {
 		if got := s.stored(t, topic); !maps.Equal(got, want) {
 			t.Errorf("%d of 2000 records", len(got))
 		}
+		if s.Real() {
+			s.DeleteTopic(t, topic)
+		}
 	})
 }
 
@@ -723,7 +726,7 @@ func TestAnEndIsNotHeldUpByBrokers(t *testing.T) {
 	}
 }
 
-// A broker that closes each connection, as one does that expects a login, is asked calmly.
+// Brokers that cannot be reached are asked calmly.
 func TestASharedTopicIsAskedForCalmly(t *testing.T) {
 	virtually(t, 1, func(t *testing.T, s *scene) {
 		var dials atomic.Int64

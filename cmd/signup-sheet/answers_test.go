@@ -43,7 +43,7 @@ func TestANameIsAskedForOnceByAllProcesses(t *testing.T) {
 	t.Cleanup(server.Close)
 	cache := s.topic + ".ages"
 	if s.Real() {
-		t.Cleanup(func() { s.DeleteTopic(t, cache) })
+		defer s.DeleteTopic(t, cache)
 	}
 	flags := []string{
 		"--agify.enabled=true", "--agify.url", server.URL, "--agify.cache_topic", cache, "--sink.columns", "event_id,age_guess",
@@ -110,7 +110,7 @@ func TestAnswersOfTheLastMomentAreKept(t *testing.T) {
 	t.Cleanup(server.Close)
 	cache := s.topic + ".ages"
 	if s.Real() {
-		t.Cleanup(func() { s.DeleteTopic(t, cache) })
+		defer s.DeleteTopic(t, cache)
 	}
 	p := s.start(t, webhook, "--agify.enabled=true", "--agify.url", server.URL, "--agify.cache_topic", cache)
 	p.running(t, 1)
