@@ -17,7 +17,6 @@ type call struct {
 
 // A batch is calls for one country that share a request. Its time is that of its first call.
 type batch struct {
-	ctx      context.Context // has the values of the first caller's, and not its end
 	country  country
 	calls    []*call
 	deadline time.Time
@@ -59,25 +58,26 @@ func (e *Enricher) join(ctx context.Context, k key) (c *call, led bool) {
 
 // enter puts a call into the open batch of its country, and sends that when it is full. e.mu is held.
 func (e *Enricher) enter(ctx context.Context, c *call) {
+	ctx = context.WithoutCancel(ctx)
 	b := e.open[c.key.country]
 	if b != nil && b.nameBytes()+len(c.key.name) > maxQueryNames {
-		e.dispatch(b)
+		e.dispatch(ctx, b)
 		b = nil
 	}
 	if b == nil {
-		b = &batch{ctx: context.WithoutCancel(ctx), country: c.key.country, deadline: time.Now().Add(e.cfg.Timeout)}
+		b = &batch{country: c.key.country, deadline: time.Now().Add(e.cfg.Timeout)}
 		e.open[b.country] = b
 		if e.most > 1 && e.cfg.Linger > 0 {
 			b.linger = time.AfterFunc(e.cfg.Linger, func() {
 				e.mu.Lock()
 				defer e.mu.Unlock()
-				e.dispatch(b)
+				e.dispatch(ctx, b)
 			})
 		}
 	}
 	b.calls = append(b.calls, c)
 	if len(b.calls) >= e.most || b.linger == nil {
-		e.dispatch(b)
+		e.dispatch(ctx, b)
 	}
 }
 
@@ -89,8 +89,8 @@ func (b *batch) nameBytes() int {
 	return n
 }
 
-// dispatch sends a batch that is still open. e.mu is held.
-func (e *Enricher) dispatch(b *batch) {
+// dispatch sends a batch that is still open, with the values of ctx. e.mu is held.
+func (e *Enricher) dispatch(ctx context.Context, b *batch) {
 	if e.open[b.country] != b {
 		return
 	}
@@ -99,7 +99,7 @@ func (e *Enricher) dispatch(b *batch) {
 		b.linger.Stop()
 	}
 	go func() {
-		ctx, cancel := context.WithDeadline(b.ctx, b.deadline)
+		ctx, cancel := context.WithDeadline(ctx, b.deadline)
 		defer cancel()
 		e.send(ctx, b.calls, false)
 	}()
@@ -204,10 +204,10 @@ func (e *Enricher) settle(calls []*call, answers []answer) {
 		}
 		g := answers[i].guess
 		g.at = at
-		e.end(c, g)
 		if e.cfg.Store != nil {
 			e.cfg.Store.Keep(c.key.answer(g))
 		}
+		e.end(c, g)
 	}
 }
 
@@ -241,4 +241,4 @@ func (k key) answer(g guess) Answer {
 }
 
 // now is the time as guesses have it.
-func now() uint32 { return uint32(time.Now().Unix()) } //nolint:gosec // until 2106
+func now() uint32 { return uint32(time.Now().Unix()) } // until 2106

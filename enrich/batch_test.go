@@ -83,7 +83,7 @@ func TestServerThatTakesFewerNamesIsLearnt(t *testing.T) {
 		{"414", func(w http.ResponseWriter, _ *http.Request, _ *agify.Server) {
 			saying(414, nil, ``)(w, nil)
 		}},
-		{"only the first ones answered", func(w http.ResponseWriter, r *http.Request, api *agify.Server) {
+		{"only the first ones answered", func(w http.ResponseWriter, _ *http.Request, api *agify.Server) {
 			_, _ = io.WriteString(w, "["+strings.TrimPrefix(strings.Repeat(`,{"age":99}`, api.MaxBatch), ",")+"]")
 		}},
 	} {

@@ -156,9 +156,9 @@ func (e *Enricher) fresh(g guess) bool {
 // Learn takes an answer that came from a store. Of two answers about a name the newer one counts, and one from the future
 // is of now.
 func (e *Enricher) Learn(a Answer) {
-	g := guess{at: uint32(min(a.Time.Unix(), time.Now().Unix()))} //nolint:gosec // until 2106
+	g := guess{at: uint32(min(a.Time.Unix(), time.Now().Unix()))} // until 2106
 	if a.Known {
-		g.age, g.known = uint8(a.Age), true //nolint:gosec // at most 150
+		g.age, g.known = uint8(a.Age), true // at most 150
 	}
 	var c country
 	copy(c[:], a.Country)

@@ -476,9 +476,11 @@ func BenchmarkHitOfAnAccent(b *testing.B)    { benchmarkHit(b, "zoë") }
 
 func TestAllocationsOfAHit(t *testing.T)              { allocs.AtMost(t, 0, BenchmarkHit) }
 func TestAllocationsOfAHitOfAnotherCase(t *testing.T) { allocs.AtMost(t, 1, BenchmarkHitOfAnotherCase) }
-func TestAllocationsOfAHitOfAnAccent(t *testing.T)    { allocs.AtMost(t, 0, BenchmarkHitOfAnAccent) }
+
+func TestAllocationsOfAHitOfAnAccent(t *testing.T) { allocs.AtMost(t, 0, BenchmarkHitOfAnAccent) }
 
 func benchmarkHit(b *testing.B, name string) {
+	b.Helper()
 	e, err := enrich.New(enrich.Config{
 		URL: "http://127.0.0.1", Timeout: time.Second, CacheSize: 1000, CacheTTL: time.Hour, UnknownTTL: time.Hour, BatchSize: 1, Concurrency: 1,
 		DialContext: answering(michael),

@@ -201,7 +201,7 @@ func (s *supply) settle(n int, q quota, err *failure, isProbe bool) {
 	default:
 		if s.failures++; isProbe || s.failures >= failuresToStop {
 			s.pause = min(max(2*s.pause, minPause), maxPause)
-			s.stop(stopFailing, now.Add(s.pause/2+rand.N(s.pause))) //nolint:gosec // jitter
+			s.stop(stopFailing, now.Add(s.pause/2+rand.N(s.pause)))
 		}
 	}
 	s.speak(err)

@@ -62,8 +62,10 @@ func TestDefaultsAreTheDocumentedOnes(t *testing.T) {
 			Columns:   []string{"event_id", "timestamp", "email", "name", "plan", "source", "utm_campaign", "age_guess", "metadata"},
 			SheetSafe: true,
 		},
-		Agify: agifyConfig{Enabled: true, URL: "https://api.agify.io", Timeout: 3 * time.Second, CacheSize: 100_000, CacheTTL: 90 * 24 * time.Hour, UnknownTTL: 7 * 24 * time.Hour,
-			BatchSize: 10, Linger: 5 * time.Millisecond, MinRemaining: 250, RequiredMaxWait: time.Hour},
+		Agify: agifyConfig{
+			Enabled: true, URL: "https://api.agify.io", Timeout: 3 * time.Second, CacheSize: 100_000, CacheTTL: 90 * 24 * time.Hour, UnknownTTL: 7 * 24 * time.Hour,
+			BatchSize: 10, Linger: 5 * time.Millisecond, MinRemaining: 250, RequiredMaxWait: time.Hour,
+		},
 		Event:  eventConfig{MaxBytes: 1 << 20},
 		Admin:  adminConfig{Listen: ":8080"},
 		Log:    logConfig{Level: slog.LevelInfo, Format: "auto"},
