@@ -2,15 +2,20 @@ package main_test
 
 import (
 	"fmt"
+	"net/http"
 	"net/http/httptest"
 	"strings"
-	"syscall"
+	"sync/atomic"
 	"testing"
 	"time"
 
+	"github.com/twmb/franz-go/pkg/kerr"
+	"github.com/twmb/franz-go/pkg/kfake"
 	"github.com/twmb/franz-go/pkg/kgo"
+	"github.com/twmb/franz-go/pkg/kmsg"
 
 	"signup-sheet/internal/agify"
+	"signup-sheet/internal/kafkatest"
 	"signup-sheet/internal/receiver"
 	"signup-sheet/internal/receiver/receivertest"
 )
@@ -101,28 +106,64 @@ func TestANameIsAskedForOnceByAllProcesses(t *testing.T) {
 	}
 }
 
-// What a process learns in its last moments is kept.
+// Rows wait until it is known which names need not be asked about.
+func TestTheFirstRowsWaitForSharedAnswers(t *testing.T) {
+	s := &stage{Cluster: kafkatest.Start(t, kafkatest.Fake()), topic: kafkatest.UniqueName(t), group: kafkatest.UniqueName(t), partitions: 1}
+	cache := s.topic + ".ages"
+	s.CreateTopic(t, s.topic, 1, nil)
+	s.CreateTopic(t, s.dlq(), 1, nil)
+	s.CreateTopic(t, cache, 1, map[string]string{"cleanup.policy": "compact"})
+	s.Produce(t, cache, &kgo.Record{Key: []byte(":nameaa"), Value: fmt.Appendf(nil, `{"age":7,"time":%q}`, time.Now().UTC().Format(time.RFC3339))})
+	unled := s.Fake().Fault(kfake.Fault{Keys: []kmsg.Key{kmsg.ListOffsets}, Topic: cache, Err: kerr.LeaderNotAvailable, Count: -1})
+
+	sheet, api := receiver.New(), &agify.Server{}
+	webhook, server := receivertest.Serve(t, sheet), httptest.NewServer(api)
+	t.Cleanup(server.Close)
+	s.publishNamed(t, "r", 10, 1, time.Now())
+	p := s.start(t, webhook, "--agify.enabled=true", "--agify.url", server.URL, "--agify.cache_topic", cache)
+	p.running(t, 1)
+	await(t, "all rows wait", func() bool { return p.status(t).InProgress == 10 })
+	<-time.After(500 * time.Millisecond)
+	if rows, asked := sheet.State().Rows, api.Counts().Requests; rows > 0 || asked > 0 {
+		t.Errorf("%d rows, %d requests before the answers are here", rows, asked)
+	}
+	unled.Remove()
+	awaitSheet(t, sheet, "all rows", receiver.Rows(10))
+	if asked := api.Counts().Requests; asked > 0 {
+		t.Errorf("%d requests", asked)
+	}
+	for _, e := range sheet.Accepted() {
+		if !strings.Contains(string(e.Body), `"age_guess":7`) {
+			t.Fatalf("a row without the age: %s", e.Body)
+		}
+	}
+	p.terminate(t)
+}
+
+// What a process learns while it ends is kept.
 func TestAnswersOfTheLastMomentAreKept(t *testing.T) {
 	s := newStage(t, 1)
 	sheet := receiver.New()
 	webhook := receivertest.Serve(t, sheet)
-	server := httptest.NewServer(&agify.Server{})
+	sheet.Script(receiver.Event("slow-0", receiver.Always(receiver.Answer{Delay: 2 * time.Second})))
+	api := &agify.Server{Latency: 500 * time.Millisecond}
+	var arrived atomic.Int64
+	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		arrived.Add(1)
+		api.ServeHTTP(w, r)
+	}))
 	t.Cleanup(server.Close)
 	cache := s.topic + ".ages"
 	if s.Real() {
 		defer s.DeleteTopic(t, cache)
 	}
-	p := s.start(t, webhook, "--agify.enabled=true", "--agify.url", server.URL, "--agify.cache_topic", cache)
-	p.running(t, 1)
-	p.logged(t, "read the shared topic", time.Time{})
-	s.publishNamed(t, "r", 100, 100, time.Now())
-	awaitSheet(t, sheet, "a row", receiver.Rows(1))
-	rows := sheet.State().Rows
-	p.signal(t, syscall.SIGTERM)
-	if code := p.end(t, 40*time.Second); code != 0 {
-		t.Errorf("exit code %d", code)
-	}
-	if got := len(s.ReadAll(t, cache)); got < rows || got == 0 {
-		t.Errorf("%d answers are kept, of %d rows and more", got, rows)
+	p := s.start(t, webhook, "--agify.enabled=true", "--agify.url", server.URL, "--agify.cache_topic", cache, "--sink.timeout", "10s", "--consumer.drain_timeout", "20s")
+	s.publishNamed(t, "slow", 1, 1, time.Now())
+	await(t, "a row that takes long", func() bool { return sheet.Attempts("slow-0") == 1 })
+	s.publishNamed(t, "r", 10, 10, time.Now())
+	await(t, "names are asked for", func() bool { return arrived.Load() > 1 })
+	p.terminate(t)
+	if got, asked := len(s.ReadAll(t, cache)), api.Counts().Names; got != asked || asked < 2 {
+		t.Errorf("%d of %d answers are kept", got, asked)
 	}
 }
