@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/segmentio/kafka-go"
+	"github.com/segmentio/kafka-go/protocol/createtopics"
 )
 
 // SetupError is a configuration that cannot work with the cluster as it is. It
@@ -32,7 +33,9 @@ func (c *Consumer) check(ctx context.Context) error {
 	info, source := c.exists(ctx, c.data, wanted{"kafka.topic", c.cfg.Topic, "READ", nil})
 	dead := wanted{"dead_letter.topic", c.cfg.DeadLetterTopic, "WRITE", nil}
 	if c.cfg.CreateDeadLetter && source == nil {
-		dead.create = func() (bool, error) { return c.letters.createTopic(ctx, c.cfg.DeadLetterTopic, len(info.leaders)) }
+		dead.create = func() (bool, error) {
+			return c.letters.createTopic(ctx, newTopic{"dead_letter.create", c.cfg.DeadLetterTopic, len(info.leaders), keepAll()})
+		}
 	}
 	_, err := c.exists(ctx, c.letters, dead)
 	if err == nil {
@@ -42,6 +45,11 @@ func (c *Consumer) check(ctx context.Context) error {
 		return errors.Join(source, err)
 	}
 	return nil
+}
+
+// keepAll are the settings of a topic that keeps each record for its time.
+func keepAll() []createtopics.RequestConfig {
+	return []createtopics.RequestConfig{{Name: "cleanup.policy", Value: "delete"}}
 }
 
 // wanted is a topic that has to be there.

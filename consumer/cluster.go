@@ -110,22 +110,27 @@ func (c *cluster) topic(ctx context.Context, name string) (topicInfo, error) {
 	return info, nil
 }
 
-// createTopic creates a topic for dead letters, with as many replicas as brokers
-// give a topic by default. That another member was quicker is no error, but
-// false; a *SetupError is for what does not pass by itself.
-func (c *cluster) createTopic(ctx context.Context, name string, partitions int) (created bool, err error) {
+// newTopic is a topic to be created.
+type newTopic struct {
+	setting    string // that a refusal is about
+	name       string
+	partitions int
+	configs    []createtopics.RequestConfig
+}
+
+// createTopic creates a topic, with as many replicas as brokers give a topic by
+// default. That another member was quicker is no error, but false; a *SetupError
+// is for what does not pass by itself.
+func (c *cluster) createTopic(ctx context.Context, t newTopic) (created bool, err error) {
 	res, err := ask[*createtopics.Response](ctx, c, &createtopics.Request{
-		Topics: []createtopics.RequestTopic{{
-			Name: name, NumPartitions: int32(partitions), ReplicationFactor: -1,
-			Configs: []createtopics.RequestConfig{{Name: "cleanup.policy", Value: "delete"}},
-		}},
+		Topics:    []createtopics.RequestTopic{{Name: t.name, NumPartitions: int32(t.partitions), ReplicationFactor: -1, Configs: t.configs}},
 		TimeoutMs: int32(requestTimeout / time.Millisecond),
 	}, requestTimeout)
 	if err != nil {
-		return false, fmt.Errorf("create topic %s: %w", name, err)
+		return false, fmt.Errorf("create topic %s: %w", t.name, err)
 	}
 	if len(res.Topics) != 1 {
-		return false, fmt.Errorf("create topic %s: %d topics in the answer", name, len(res.Topics))
+		return false, fmt.Errorf("create topic %s: %d topics in the answer", t.name, len(res.Topics))
 	}
 	switch code := kafka.Error(res.Topics[0].ErrorCode); {
 	case code == 0:
@@ -133,13 +138,13 @@ func (c *cluster) createTopic(ctx context.Context, name string, partitions int) 
 	case code == kafka.TopicAlreadyExists:
 		return false, nil
 	case isDenied(code):
-		return false, fmt.Errorf("create topic %s: %w: allow CREATE on topic %s, or create it yourself", name, code, name)
+		return false, fmt.Errorf("create topic %s: %w: allow CREATE on topic %s, or create it yourself", t.name, code, t.name)
 	case code.Temporary():
 		c.refresh()
-		return false, fmt.Errorf("create topic %s: %w", name, code)
+		return false, fmt.Errorf("create topic %s: %w", t.name, code)
 	default:
 		return false, &SetupError{
-			"dead_letter.create", fmt.Sprintf("the brokers refuse to create topic %q: %s%s", name, code.Title(), words(&res.Topics[0].ErrorMessage)),
+			t.setting, fmt.Sprintf("the brokers refuse to create topic %q: %s%s", t.name, code.Title(), words(&res.Topics[0].ErrorMessage)),
 			"create it yourself",
 		}
 	}

@@ -27,8 +27,9 @@ type Finding struct {
 // Check tries what a member of the group needs of the cluster, within ctx's
 // time, and changes nothing: it joins no group, commits no offset, writes no
 // record and creates nothing. The findings come in the order brokers, group,
-// topic, dead-letter topic; only the brokers' if none answers.
-func Check(ctx context.Context, cfg Config) []Finding {
+// topic, dead-letter topic, and the topics of tables, which are on the same
+// cluster; only the brokers' if none answers.
+func Check(ctx context.Context, cfg Config, tables ...TableConfig) []Finding {
 	d := newDialer(cfg)
 	defer d.sever()
 	t := &trial{cfg: cfg, dialer: d}
@@ -57,11 +58,15 @@ func Check(ctx context.Context, cfg Config) []Finding {
 	t.cluster = t.connect(reached...)
 	defer t.cluster.close()
 
-	rest := make([]Finding, 4)
-	for i, try := range []func(context.Context) Finding{
+	all := []func(context.Context) Finding{
 		func(ctx context.Context) Finding { return t.advertised(ctx, slices.Concat(named...)) },
 		t.group, t.source, t.deadLetters,
-	} {
+	}
+	for _, table := range tables {
+		all = append(all, func(ctx context.Context) Finding { return t.table(ctx, reached, table) })
+	}
+	rest := make([]Finding, len(all))
+	for i, try := range all {
 		tries.Go(func() { rest[i] = try(ctx) })
 	}
 	tries.Wait()
@@ -155,7 +160,7 @@ func (t *trial) group(ctx context.Context) Finding {
 
 // source looks at the topic with the signups.
 func (t *trial) source(ctx context.Context) Finding {
-	return t.topic(ctx, "topic "+t.cfg.Topic, "kafka.topic", t.cfg.Topic, opRead, "READ")
+	return t.topic(ctx, "topic "+t.cfg.Topic, "kafka.topic", t.cfg.Topic, need{opRead, "READ"})
 }
 
 // deadLetters looks at the dead-letter topic, and whether it keeps what is
@@ -165,7 +170,7 @@ func (t *trial) deadLetters(ctx context.Context) Finding {
 	if _, err := t.cluster.topic(ctx, topic); errors.Is(err, kafka.UnknownTopicOrPartition) && t.cfg.CreateDeadLetter {
 		return Finding{What: "dead-letter topic " + topic, Detail: "does not exist yet; the start creates it (dead_letter.create)"}
 	}
-	f := t.topic(ctx, "dead-letter topic "+topic, "dead_letter.topic", topic, opWrite, "WRITE")
+	f := t.topic(ctx, "dead-letter topic "+topic, "dead_letter.topic", topic, need{opWrite, "WRITE"})
 	if f.Err != nil {
 		return f
 	}
@@ -180,15 +185,53 @@ func (t *trial) deadLetters(ctx context.Context) Finding {
 	return f
 }
 
-// topic looks whether a topic is there, led, and open to an operation.
-func (t *trial) topic(ctx context.Context, what, setting, topic string, operation int, name string) Finding {
+// table looks at the topic of a table, and whether it stays small.
+func (t *trial) table(ctx context.Context, brokers []string, cfg TableConfig) Finding {
+	c := newCluster(brokers, clientID, t.dialer, cfg.Topic)
+	defer c.close()
+	what := "shared topic " + cfg.Topic
+	own := &trial{cfg: t.cfg, dialer: t.dialer, cluster: c}
+	if _, err := c.topic(ctx, cfg.Topic); errors.Is(err, kafka.UnknownTopicOrPartition) {
+		return Finding{What: what, Detail: "does not exist yet; the start creates it if it may (" + cfg.Setting + ")"}
+	}
+	f := own.topic(ctx, what, cfg.Setting, cfg.Topic, need{opRead, "READ"}, need{opWrite, "WRITE"})
+	if f.Err != nil {
+		return f
+	}
+	switch policy, err := c.topicConfig(ctx, cfg.Topic, "cleanup.policy"); {
+	case err != nil:
+		f.Detail += ", cleanup.policy unknown (it should be compact,delete): " + err.Error()
+	case !strings.Contains(policy, tableCompact):
+		f.Detail += ", cleanup.policy=" + policy + " (it should be compact,delete: every start reads all that was ever written)"
+	default:
+		f.Detail += ", cleanup.policy=" + policy
+	}
+	return f
+}
+
+// need is an operation that has to be allowed.
+type need struct {
+	operation int
+	name      string
+}
+
+// topic looks whether a topic is there, led, and open to some operations.
+func (t *trial) topic(ctx context.Context, what, setting, topic string, needs ...need) Finding {
 	f := Finding{What: what}
+	var named []string
+	for _, n := range needs {
+		named = append(named, n.name)
+	}
+	names, are := strings.Join(named, " and "), "is"
+	if len(named) > 1 {
+		are = "are"
+	}
 	info, err := t.cluster.topic(ctx, topic)
 	switch {
 	case errors.Is(err, kafka.UnknownTopicOrPartition):
 		err = missing(setting, topic)
 	case errors.Is(err, kafka.TopicAuthorizationFailed):
-		err = &SetupError{setting, fmt.Sprintf("DESCRIBE and %s on topic %q are not allowed", name, topic), "allow them, or correct the setting"}
+		err = &SetupError{setting, fmt.Sprintf("%s on topic %q are not allowed", strings.Join(append([]string{"DESCRIBE"}, named...), " and "), topic), "allow them, or correct the setting"}
 	}
 	if err != nil {
 		f.Err = err
@@ -200,14 +243,20 @@ func (t *trial) topic(ctx context.Context, what, setting, topic string, operatio
 			return f
 		}
 	}
-	f.Detail = fmt.Sprintf("%d partitions, %s is allowed", len(info.leaders), name)
-	switch allowed, err := t.cluster.operations(ctx, topic); {
+	f.Detail = fmt.Sprintf("%d partitions, %s %s allowed", len(info.leaders), names, are)
+	allowed, err := t.cluster.operations(ctx, topic)
+	switch {
 	case err != nil:
 		f.Err = err
+		return f
 	case allowed == notTold:
-		f.Detail = fmt.Sprintf("%d partitions, whether %s is allowed is not told", len(info.leaders), name)
-	case !allowed.allow(operation):
-		f.Err = &SetupError{setting, fmt.Sprintf("%s on topic %q is not allowed", name, topic), "allow it"}
+		f.Detail = fmt.Sprintf("%d partitions, whether %s %s allowed is not told", len(info.leaders), names, are)
+	}
+	for _, n := range needs {
+		if !allowed.allow(n.operation) {
+			f.Err = &SetupError{setting, fmt.Sprintf("%s on topic %q is not allowed", n.name, topic), "allow it"}
+			return f
+		}
 	}
 	return f
 }

@@ -21,11 +21,11 @@ import (
 )
 
 // findings is what Check says, a line for each finding, in short.
-func findings(t *testing.T, cfg consumer.Config) (lines []string, failed int) {
+func findings(t *testing.T, cfg consumer.Config, tables ...consumer.TableConfig) (lines []string, failed int) {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
 	defer cancel()
-	for _, f := range consumer.Check(ctx, cfg) {
+	for _, f := range consumer.Check(ctx, cfg, tables...) {
 		if f.Err != nil {
 			failed++
 			lines = append(lines, fmt.Sprintf("no  %s: %v", f.What, f.Err))
@@ -168,6 +168,46 @@ func TestCheckNamesTopicsThatAreMissingOrLoseDeadLetters(t *testing.T) {
 	has(t, lines, "no  dead-letter topic", `dead_letter.topic: topic "`+compacted+`" has cleanup.policy=compact`, "set cleanup.policy=delete on it, or name another topic")
 	if failed != 2 {
 		t.Errorf("%d failed, want 2:\n%s", failed, strings.Join(lines, "\n"))
+	}
+}
+
+func TestCheckLooksAtSharedTopics(t *testing.T) {
+	s := set(t, 1)
+	good, growing := kafkatest.UniqueName(t)+"-good", kafkatest.UniqueName(t)+"-growing"
+	s.CreateTopic(t, good, 2, compactedTopic())
+	s.CreateTopic(t, growing, 1, nil)
+	lines, failed := findings(t, s.config(), s.sharedConfig(good), s.sharedConfig(growing), s.sharedConfig("gone."+good))
+	if failed > 0 {
+		t.Errorf("%d failed:\n%s", failed, strings.Join(lines, "\n"))
+	}
+	has(t, lines, "yes shared topic "+good+": 2 partitions, READ and WRITE are allowed, cleanup.policy=compact,delete")
+	has(t, lines, "yes shared topic "+growing+": ", "cleanup.policy=delete (it should be compact,delete: ")
+	has(t, lines, "yes shared topic gone."+good+": does not exist yet; the start creates it if it may (agify.cache_topic)")
+}
+
+func TestCheckNamesThePermissionThatASharedTopicNeeds(t *testing.T) {
+	allow := func(topic string, op kmsg.ACLOperation) kfake.ACL {
+		return kfake.ACL{Resource: kmsg.ACLResourceTypeTopic, Name: topic, Pattern: kmsg.ACLResourcePatternTypeLiteral, Operation: op, Allow: true}
+	}
+	for _, c := range []struct {
+		name string
+		acls []kfake.ACL
+		want string
+	}{
+		{"both", []kfake.ACL{allow("ages", kmsg.ACLOperationRead), allow("ages", kmsg.ACLOperationWrite)}, "yes shared topic ages: 1 partitions, READ and WRITE are allowed, cleanup.policy unknown (it should be compact,delete): "},
+		{"READ", []kfake.ACL{allow("ages", kmsg.ACLOperationRead)}, `no  shared topic ages: agify.cache_topic: WRITE on topic "ages" is not allowed: allow it`},
+		{"WRITE", []kfake.ACL{allow("ages", kmsg.ACLOperationWrite)}, `no  shared topic ages: agify.cache_topic: READ on topic "ages" is not allowed: allow it`},
+		{"none", nil, `no  shared topic ages: agify.cache_topic: DESCRIBE and READ and WRITE on topic "ages" are not allowed: allow them, or correct the setting`},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			s := &scene{
+				Cluster: kafkatest.Start(t, kafkatest.Fake(kfake.EnableACLs(), kfake.User("PLAIN", "ANONYMOUS", "of no use without SASL", c.acls...))),
+				topic:   "signups", group: "sheet", url: "http://127.0.0.1:1",
+			}
+			s.CreateTopic(t, "ages", 1, compactedTopic())
+			lines, _ := findings(t, s.config(), s.sharedConfig("ages"))
+			has(t, lines, c.want)
+		})
 	}
 }
 

@@ -3,10 +3,12 @@ package enrich
 import (
 	"errors"
 	"math"
+	"strconv"
 	"strings"
 	"time"
 
 	"github.com/go-json-experiment/json"
+	"github.com/go-json-experiment/json/jsontext"
 )
 
 // An Answer is what agify said about a name, and when.
@@ -27,15 +29,15 @@ type Store interface {
 
 // record is the value of an answer in a store.
 type record struct {
-	Age  *int   `json:"age"`  // null: agify does not know the name
-	Time string `json:"time"` // RFC 3339
+	Age  jsontext.Value `json:"age"`  // an integer; null: agify does not know the name
+	Time string         `json:"time"` // RFC 3339
 }
 
 // Record returns a as a key, such as "US:zoë" or ":zoë", and a value, such as {"age":34,"time":"2026-11-28T12:00:00Z"}.
 func (a Answer) Record() (key, value []byte, err error) {
-	r := record{Time: a.Time.UTC().Format(time.RFC3339)}
+	r := record{Age: jsontext.Value("null"), Time: a.Time.UTC().Format(time.RFC3339)}
 	if a.Known {
-		r.Age = &a.Age
+		r.Age = strconv.AppendInt(nil, int64(a.Age), 10)
 	}
 	value, err = json.Marshal(r)
 	return []byte(a.Country + ":" + a.Name), value, err
@@ -60,11 +62,12 @@ func ParseAnswer(key, value []byte) (Answer, error) {
 		return Answer{}, errForeign
 	}
 	a := Answer{Name: name, Country: country, Time: at.Truncate(time.Second).UTC()}
-	if r.Age != nil {
-		a.Age, a.Known = *r.Age, true
+	if r.Age.Kind() == 'n' {
+		return a, nil
 	}
-	if a.Age < 0 || a.Age > maxAge {
-		return Answer{}, errForeign
+	if json.Unmarshal(r.Age, &a.Age) != nil || a.Age < 0 || a.Age > maxAge {
+		return Answer{}, errForeign // without an age, it says nothing
 	}
+	a.Known = true
 	return a, nil
 }

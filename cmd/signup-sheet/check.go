@@ -77,6 +77,9 @@ func plan(cfg config) string {
 	ages := "none"
 	if cfg.Agify.Enabled {
 		ages = hostOf(cfg.Agify.URL)
+		if cfg.Agify.CacheTopic != "" {
+			ages += ", kept in " + cfg.Agify.CacheTopic
+		}
 	}
 	lines := []string{
 		"configuration is fine",
@@ -103,7 +106,12 @@ func findings(ctx context.Context, cfg config) []consumer.Finding {
 	var kafka []consumer.Finding
 	var webhook, agify consumer.Finding
 	var tries sync.WaitGroup
-	tries.Go(func() { kafka = consumer.Check(ctx, consumerOf(cfg, slog.New(slog.DiscardHandler))) })
+	log := slog.New(slog.DiscardHandler)
+	var tables []consumer.TableConfig
+	if cfg.Agify.Enabled && cfg.Agify.CacheTopic != "" {
+		tables = append(tables, tableOf(cfg, log))
+	}
+	tries.Go(func() { kafka = consumer.Check(ctx, consumerOf(cfg, log), tables...) })
 	tries.Go(func() { webhook = reach(ctx, "webhook", "sink.url", string(cfg.Sink.URL), cfg.Sink.TLS.files()) })
 	if cfg.Agify.Enabled {
 		tries.Go(func() { agify = reach(ctx, "agify", "agify.url", cfg.Agify.URL, credentials.Files{}) })

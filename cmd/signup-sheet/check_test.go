@@ -59,13 +59,14 @@ func prepared(t *testing.T) []string {
 func TestCheckOnlineTicksWhatWorks(t *testing.T) {
 	webhook, agify := endpoint(t, (*httptest.Server).Start), endpoint(t, (*httptest.Server).Start)
 	const secret = "/S3CR3T?token=S3CR3T"
-	code, out := online(t, append(prepared(t), "--sink.url", webhook.URL+secret, "--agify.url", agify.URL)...)
+	flags := append(prepared(t), "--sink.url", webhook.URL+secret, "--agify.url", agify.URL, "--agify.cache_topic", "not.there.yet")
+	code, out := online(t, flags...)
 	if code != exitFine || strings.Contains(out, "✗") {
 		t.Errorf("exit code %d", code)
 	}
 	for _, want := range []string{
 		"configuration is fine\n", "✓ broker ", "✓ addresses of the cluster: ", "✓ group ", ": 3 partitions, READ is allowed\n",
-		"cleanup.policy=delete\n", "✓ webhook " + webhook.URL + ": connected\n", "✓ agify " + agify.URL + ": connected\n",
+		"cleanup.policy=delete\n", "✓ shared topic not.there.yet: does not exist yet; ", ", kept in not.there.yet\n", "✓ webhook " + webhook.URL + ": connected\n", "✓ agify " + agify.URL + ": connected\n",
 	} {
 		if !strings.Contains(out, want) {
 			t.Errorf("want %q", want)

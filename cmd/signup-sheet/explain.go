@@ -127,6 +127,7 @@ func explain(ctx context.Context, cfg config, log *slog.Logger, stdin io.Reader,
 		r.Time = time.Now()
 	}
 	cfg.Agify.Enabled = cfg.Agify.Enabled && cfg.Explain.Enrich
+	cfg.Agify.CacheTopic = "" // agify itself is asked
 	p, err := assemble(cfg, log)
 	if err != nil {
 		return nil, err

@@ -168,6 +168,7 @@ func samples(t *testing.T) map[string]string {
 		"agify.cache_size":              "9",
 		"agify.cache_ttl":               "10h",
 		"agify.unknown_ttl":             "11h",
+		"agify.cache_topic":             "user.signup.ages",
 		"agify.batch_size":              "12",
 		"agify.linger":                  "13ms",
 		"agify.min_remaining":           "14",
@@ -405,6 +406,8 @@ func TestTimingThatLosesTheLeaseIsRefused(t *testing.T) {
 		{"--event.max_bytes=33MiB", "consumer.window_bytes (32MiB, the default)", "--event.max_bytes (33MiB)"},
 		{"--agify.linger=500ms --agify.timeout=500ms", "--agify.linger (500ms)", "--agify.timeout (500ms)"},
 		{"--dead_letter.topic=user.signup", "--dead_letter.topic (user.signup)", "kafka.topic (user.signup, the default)"},
+		{"--agify.cache_topic=user.signup", "--agify.cache_topic (user.signup)", "kafka.topic (user.signup, the default)"},
+		{"--agify.cache_topic=user.signup.dlq", "--agify.cache_topic (user.signup.dlq)", "dead_letter.topic (user.signup.dlq, the default)"},
 	} {
 		got := problemsOf(t, append([]string{"--sink.url", testURL}, strings.Fields(c.args)...), nil)
 		if !slices.ContainsFunc(got, func(p string) bool {
@@ -431,7 +434,7 @@ func TestValuesOutOfRangeOrOfTheWrongTypeAreRefused(t *testing.T) {
 		"--kafka.heartbeat_interval=0s", "--consumer.window=0", "--consumer.window=1e3", "--consumer.window=", "--consumer.window_bytes=1.5MiB",
 		"--consumer.window_bytes=-1", "--consumer.order=Key", "--consumer.start=oldest", "--consumer.commit_interval=0s",
 		"--sink.concurrency=10001", "--sink.timeout=0s", "--sink.url=ftp://a", "--sink.url=https://", "--sink.url=hooks.example.com/x",
-		"--agify.enabled=yes", "--agify.url=", "--agify.url=https://u:p@a", "--agify.url=https://a?apikey=x", "--agify.cache_size=0",
+		"--agify.enabled=yes", "--agify.url=", "--agify.url=https://u:p@a", "--agify.url=https://a?apikey=x", "--agify.cache_size=0", "--agify.cache_topic=a/b",
 		"--event.max_bytes=0", "--admin.listen=8080", "--admin.listen=http://:8080", "--log.level=trace", "--log.format=logfmt",
 		"--config=/nowhere/at/all", "--config=/", "--sink.url_file=/nowhere/at/all", "--agify.api_key_file=/nowhere/at/all",
 	} {

@@ -143,7 +143,9 @@ func runReplay(ctx context.Context, cfg config, log *slog.Logger, bar *bar, stdo
 	began := time.Now()
 	log.Info("replay begins", "topic", cfg.Kafka.Topic, "from", formatMoment(cfg.Replay.From), "to", formatMoment(cfg.Replay.To), "group", p.group)
 	stop := follow(p.consumer, bar, log)
+	stopAnswers := p.answers.run(ctx)
 	err = p.consumer.Run(ctx)
+	stopAnswers()
 	stop()
 	if err != nil {
 		return err

@@ -76,6 +76,12 @@ func (l *loader) judge(c *config) {
 	l.require(c.DeadLetter.Topic != c.Kafka.Topic,
 		"%s and %s must be two topics, or dead letters come back as signups: change one",
 		"dead_letter.topic", "kafka.topic")
+	l.require(c.Agify.CacheTopic != c.Kafka.Topic,
+		"%s and %s must be two topics, or guesses come as signups: change the first",
+		"agify.cache_topic", "kafka.topic")
+	l.require(c.Agify.CacheTopic == "" || c.Agify.CacheTopic != c.DeadLetter.Topic,
+		"%s and %s must be two topics, or guesses are kept among dead letters: change the first",
+		"agify.cache_topic", "dead_letter.topic")
 	l.judgeColumns(c.Sink)
 	l.judgeTLS(c.Kafka.TLS)
 	l.judgeSASL(c.Kafka.SASL)

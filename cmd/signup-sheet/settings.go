@@ -122,6 +122,7 @@ type agifyConfig struct {
 	CacheSize  int
 	CacheTTL   time.Duration
 	UnknownTTL time.Duration
+	CacheTopic string // empty for none
 	BatchSize  int
 	Linger     time.Duration
 
@@ -451,6 +452,11 @@ func declare(c *config) []setting {
 		{
 			name: "agify.unknown_ttl", value: duration(&c.Agify.UnknownTTL, time.Second, 100*365*24*time.Hour), fallback: "168h",
 			help: "the same for a name that agify did not know",
+		},
+		{
+			name: "agify.cache_topic", value: text(&c.Agify.CacheTopic, "topic", noTopicOr),
+			help: "compacted topic where guesses are kept too, so that restarts, replays and other members do not ask again; " +
+				"created if it is missing; empty for none",
 		},
 		{
 			name: "agify.batch_size", value: number(&c.Agify.BatchSize, 1, 100), fallback: "10",

@@ -225,6 +225,14 @@ func topicName(text string) error {
 	return nil
 }
 
+// noTopicOr is topicName, or nothing.
+func noTopicOr(text string) error {
+	if text == "" {
+		return nil
+	}
+	return topicName(text)
+}
+
 // position checks the place of a record in the topic.
 func position(text string) error {
 	if _, err := consumer.ParsePosition(text); err != nil {

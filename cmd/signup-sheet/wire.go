@@ -28,6 +28,7 @@ func runConsumer(ctx context.Context, cfg config, log *slog.Logger, _ io.Writer)
 		return err
 	}
 	defer admin.stop()
+	defer p.answers.run(ctx)()
 	return p.consumer.Run(ctx)
 }
 
@@ -37,7 +38,8 @@ type parts struct {
 	registry *prometheus.Registry
 	group    string
 	consumer *consumer.Consumer
-	close    func() // when the consumer has ended
+	answers  *answers // nil without a cache topic; runs beside the consumer
+	close    func()   // when the consumer has ended
 }
 
 // assemble builds the consumer that cfg asks for: for all signups, or for a replay.
@@ -47,7 +49,8 @@ func assemble(cfg config, log *slog.Logger) (*parts, error) {
 	reg.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}), buildInfo(b))
 
 	userAgent := "signup-sheet/" + b.Version
-	ages, closeAges, err := newAges(cfg, userAgent, reg, log)
+	shared := newAnswers(cfg, reg, log)
+	ages, closeAges, err := newAges(cfg, userAgent, shared, reg, log)
 	if err != nil {
 		return nil, err
 	}
@@ -67,7 +70,7 @@ func assemble(cfg config, log *slog.Logger) (*parts, error) {
 		closeAges()
 		return nil, err
 	}
-	return &parts{build: b, registry: reg, group: consuming.Group, consumer: c, close: closeAges}, nil
+	return &parts{build: b, registry: reg, group: consuming.Group, consumer: c, answers: shared, close: closeAges}, nil
 }
 
 // startAdmin starts the admin server for the consumer.
@@ -159,7 +162,7 @@ func each[T any](texts []string, parse func(string) (T, error)) []T {
 }
 
 // newAges returns who guesses ages, nil for nobody, and what to do at the end.
-func newAges(cfg config, userAgent string, reg prometheus.Registerer, log *slog.Logger) (consumer.Ages, func(), error) {
+func newAges(cfg config, userAgent string, shared *answers, reg prometheus.Registerer, log *slog.Logger) (consumer.Ages, func(), error) {
 	if !cfg.Agify.Enabled {
 		return nil, func() {}, nil
 	}
@@ -180,9 +183,15 @@ func newAges(cfg config, userAgent string, reg prometheus.Registerer, log *slog.
 	if cfg.Replay.asked() {
 		config.MinRemaining = cfg.Agify.MinRemaining
 	}
+	if shared != nil {
+		shared.connect(&config)
+	}
 	e, err := enrich.New(config, reg, log)
 	if err != nil {
 		return nil, nil, err
+	}
+	if shared != nil {
+		shared.learn = e.Learn
 	}
 	return e, e.Close, nil
 }
