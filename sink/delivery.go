@@ -142,7 +142,7 @@ func (s *Sink) Deliver(ctx context.Context, row Row) error {
 		s.log.LogAttrs(ctx, slog.LevelDebug, "attempt failed",
 			slog.String("event_id", row.HeaderID), slog.Int("attempt", d.attempts),
 			slog.String("reason", a.reason), slog.String("err", a.words()))
-		switch s.gate.weigh(&d, a, c) {
+		switch s.gate.weigh(p, &d, a, c) {
 		case givenUp:
 			return s.giveUp(row, &d, a)
 		case waits:

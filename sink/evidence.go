@@ -30,7 +30,7 @@ const (
 type evidence struct {
 	present  int // deliveries under way
 	all      tally
-	accepted time.Time // the latest acceptance
+	shown    time.Time // when the latest attempt began that was accepted: the endpoint took rows then
 	streak   streak
 	failing  float64 // the part of the latest answers that were failures while the gate was open
 	learnt   float64 // how many answers that is of, at most memory

@@ -827,34 +827,87 @@ func TestARowThatAlwaysPausesAllIsGivenUp(t *testing.T) {
 	}
 }
 
-// A row is refused, and before that is weighed another is accepted: that is no evidence against the first one, which was
-// refused once. Only inside the gate can the two be put in that order.
-func TestARowThatWasRefusedOnceIsNotBlamed(t *testing.T) {
+// An endpoint begins to refuse everything while answers about rows that it has accepted are still on their way: they are no
+// evidence against a row that it refuses, however often. One that was sent after the refusal and accepted is, for what is sent then.
+func TestOnlyWhatWasSentAfterARefusalIsEvidence(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		begin := time.Now()
+		e := newEndpoint(t, func(_ int, w http.ResponseWriter, r *http.Request) {
+			switch id := r.Header.Get("Idempotency-Key"); {
+			case strings.HasPrefix(id, "slow"):
+				pause(4 * time.Second) // was accepted at once
+			case id == "bad" || time.Since(begin) < 20*time.Second:
+				w.WriteHeader(http.StatusBadRequest)
+			}
+		})
+		s := e.sink(t)
+		var running sync.WaitGroup
+		for i := range 5 {
+			running.Go(func() {
+				pause(time.Duration(i) * 100 * time.Millisecond)
+				if err := s.Deliver(t.Context(), row(fmt.Sprint("slow", i))); err != nil {
+					t.Error(err)
+				}
+			})
+		}
+		for i := range 3 { // too few refusals for a hold
+			running.Go(func() {
+				pause(700 * time.Millisecond)
+				if err := s.Deliver(t.Context(), row(fmt.Sprint("good", i))); err != nil {
+					t.Errorf("after %v: %v", time.Since(begin), err)
+				}
+			})
+		}
+		running.Go(func() {
+			pause(700 * time.Millisecond)
+			_, ok := errors.AsType[*GivenUp](s.Deliver(t.Context(), row("bad")))
+			if took := time.Since(begin); !ok || took < 20*time.Second || took > 61*time.Second {
+				t.Errorf("the bad row: %t, after %v", ok, took)
+			}
+		})
+		running.Go(func() {
+			pause(21 * time.Second)
+			for i := range 60 {
+				if err := s.Deliver(t.Context(), row(fmt.Sprint("later", i))); err != nil {
+					t.Error(err)
+				}
+				pause(time.Second)
+			}
+		})
+		running.Wait()
+	})
+}
+
+// The endpoint takes rows again while a row that it refused is on its way a second time, and its second refusal is weighed after
+// another row was accepted: that row has been sent before the endpoint took any. Only inside the gate can these be put in that order.
+func TestARowIsNotBlamedByWhatWasAcceptedWhileItWasUnderWay(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		g := newGate(2, rules{budget: 20}, pace{})
 		var one, other delivery
-		enter := func(d *delivery) pass {
+		enter := func(d *delivery) (pass, time.Time) {
 			p, err := g.enter(t.Context(), d)
 			if err != nil {
 				t.Fatal(err)
 			}
 			d.attempts++
-			return p
+			pause(time.Millisecond)
+			return p, time.Now()
 		}
-		first, second := enter(&one), enter(&other)
-		refusal := func() answer {
-			return answer{class: class{refused, reasonRefused}, began: time.Now(), at: time.Now()}
+		refusedAt := func(p pass, began time.Time) judgement {
+			a := answer{class: class{refused, reasonRefused}, began: began, at: time.Now()}
+			return g.weigh(p, &one, a, g.leave(p, &one, a))
 		}
-		no := refusal()
-		did := g.leave(first, &one, no)
-		pause(time.Millisecond)
-		g.leave(second, &other, answer{class: class{verdict: accepted}, began: time.Now(), at: time.Now()})
-		if got := g.weigh(&one, no, did); got != goesOn {
+		if got := refusedAt(enter(&one)); got != goesOn {
 			t.Errorf("after one refusal: %v", got)
 		}
-		did = g.leave(enter(&one), &one, refusal())
-		if got := g.weigh(&one, refusal(), did); got != givenUp {
-			t.Errorf("after two, and an acceptance between them: %v", got)
+		again, began := enter(&one)
+		p, sent := enter(&other)
+		g.leave(p, &other, answer{class: class{verdict: accepted}, began: sent, at: time.Now()})
+		if got := refusedAt(again, began); got != goesOn {
+			t.Errorf("after another was accepted meanwhile: %v", got)
+		}
+		if got := refusedAt(enter(&one)); got != givenUp {
+			t.Errorf("after another was accepted before it was sent: %v", got)
 		}
 	})
 }

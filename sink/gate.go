@@ -66,6 +66,7 @@ type rules struct {
 type pass struct {
 	epoch uint64
 	probe bool
+	shown time.Time // the evidence's, of when it was given
 }
 
 // change is what an answer did to the gate.
@@ -186,7 +187,9 @@ func (g *gate) judge(p pass, d *delivery, a answer) change {
 	}
 	if a.verdict == accepted {
 		e.all.accepted++
-		e.accepted = a.at
+		if a.began.After(e.shown) {
+			e.shown = a.began
+		}
 		e.verdicts.add("")
 		g.forget(d)
 	}
@@ -308,17 +311,18 @@ const (
 	waits                    // the same, but too many rows were given up: it may be the endpoint's
 )
 
-// weigh decides on a row whose attempt ended with a, which did c to the gate. Nothing is
+// weigh decides on a row whose attempt, made with p, ended with a, which did c to the gate. Nothing is
 // given up in a hold, but for the one that the answer to the row itself has asked for: a
 // row that is answered so each time would else never be, and hold up all others.
 //
-// A row that was refused is given up when it is refused again though another was
-// accepted meanwhile, or when for a minute nothing shows whether others are. (That one
-// was accepted before says little: so it is when an endpoint begins to refuse all.)
+// A row that was refused is given up when it is refused again though another, sent after
+// that, was accepted before it was sent again; or when for a minute nothing shows whether
+// others are. (What was sent before says little: an endpoint that begins to refuse all has
+// accepted others, and answers about them may still be on their way.)
 //
 // One that fails otherwise is given up when it has failed often and long while nearly
 // all attempts of others were accepted.
-func (g *gate) weigh(d *delivery, a answer, c change) judgement {
+func (g *gate) weigh(p pass, d *delivery, a answer, c change) judgement {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	now := g.mark(a.at)
@@ -330,11 +334,10 @@ func (g *gate) weigh(d *delivery, a answer, c change) judgement {
 	blamed := false
 	switch {
 	case a.verdict == refused && d.refusals == 0:
-		// Others may have been accepted since, but that was not to be known when they were sent.
 		d.refusals, d.refused = 1, now
 	case a.verdict == refused:
 		d.refusals++
-		blamed = g.evidence.accepted.After(d.refused.at) || now.sinceRefusal(d.refused) >= evidenceTime
+		blamed = p.shown.After(d.refused.at) || now.sinceRefusal(d.refused) >= evidenceTime
 	default:
 		others := g.evidence.all.answers - d.before.answers - d.answers
 		accepted := g.evidence.all.accepted - d.before.accepted
@@ -447,7 +450,7 @@ func (g *gate) admitted(row uint64) pass {
 	if g.closed {
 		g.prober = row
 	}
-	return pass{epoch: g.epoch, probe: g.closed}
+	return pass{epoch: g.epoch, probe: g.closed, shown: g.evidence.shown}
 }
 
 func (g *gate) wake(after time.Duration) {
