@@ -120,7 +120,7 @@ func cells() []cell {
 	return append(
 		list,
 		unordered,
-		beside("enrichment", side{name: "ages guessed, cached", load: base, agify: true}, all, bound{of: cpu, atMost: 1.15}),
+		beside("enrichment", side{name: "ages guessed, cached", load: base, agify: true}, all, bound{of: cpu, atMost: 1.10}),
 		beside("poison", side{name: "1 % poison", load: load{records: base.records, poisonEvery: 100}}, all, bound{of: rate, atLeast: 0.95}),
 		beside("stragglers", side{name: "0.25 % take 600 ms", load: base, slow: 400}, all, bound{of: rate, atLeast: 0.80}),
 		cell{
