@@ -30,7 +30,7 @@ func (c *Consumer) age(ctx context.Context, s *signup.Signup) age {
 	if c.ages == nil {
 		return age{}
 	}
-	guess, status := c.ages.Age(ctx, s.Name, s.CountryID)
+	guess, status := c.ages.Age(ctx, s.Name, s.CountryID, c.waiting)
 	a := age{status: status}
 	if status == "hit" || status == "miss" {
 		a.guess = strconv.AppendInt(nil, int64(guess), 10)

@@ -15,7 +15,7 @@ import (
 // askedAges counts who asks, and always guesses the same.
 type askedAges struct{ asked chan string }
 
-func (a askedAges) Age(_ context.Context, name, _ string) (int, string) {
+func (a askedAges) Age(_ context.Context, name, _ string, _ func(int)) (int, string) {
 	a.asked <- name
 	return 34, "miss"
 }

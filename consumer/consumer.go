@@ -82,9 +82,10 @@ type Config struct {
 
 // Ages guesses the age that goes with a name. It takes a bounded time and never
 // fails. status says where the age comes from ("hit", "miss") or why there is none
-// ("unknown", "skipped", "unavailable": another time there may be one).
+// ("unknown", "skipped", "unavailable": another time there may be one). waiting is
+// called with 1 before it waits for an answer, and with -1 after.
 type Ages interface {
-	Age(ctx context.Context, name, countryID string) (age int, status string)
+	Age(ctx context.Context, name, countryID string, waiting func(delta int)) (age int, status string)
 }
 
 // Consumer is one member of the consumer group.

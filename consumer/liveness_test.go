@@ -30,7 +30,7 @@ func newStuckAges(name string) *stuckAges { return &stuckAges{name: name, free: 
 
 func (a *stuckAges) on(cfg *consumer.Config) { cfg.Ages = a }
 
-func (a *stuckAges) Age(_ context.Context, name, _ string) (int, string) {
+func (a *stuckAges) Age(_ context.Context, name, _ string, _ func(int)) (int, string) {
 	if name == a.name {
 		a.mu.Lock()
 		a.n++
@@ -212,7 +212,7 @@ func TestDeliveriesThatAreStuckAreNotAlive(t *testing.T) {
 				for i := range stuck {
 					s.Produce(t, s.topic, &kgo.Record{Value: []byte(`{"email":"ann@example.com","name":"Stuck Smith"}`), Partition: 0, Timestamp: time.Now().Add(time.Duration(i))})
 				}
-				await(t, "lookups are under way", func() bool { return ages.stuck() == min(stuck, 128) })
+				await(t, "lookups are under way", func() bool { return ages.stuck() == min(stuck, 64) })
 				// Others go on.
 				ctx, cancel := context.WithCancel(t.Context())
 				defer cancel()

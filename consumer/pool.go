@@ -5,7 +5,7 @@ import (
 	"time"
 )
 
-// maxWaiting bounds the deliveries that wait for their own retry while others
+// maxWaiting bounds the deliveries that wait for their own retry or age while others
 // go on, over those in progress: each costs a goroutine and its row.
 const maxWaiting = 1024
 

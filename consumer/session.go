@@ -45,11 +45,7 @@ func (c *Consumer) newSession(generation int32, member string, windows map[int32
 		log:     c.log.With("generation", generation),
 		stopped: make(chan struct{}),
 	}
-	limit := c.cfg.Sink.Concurrency
-	if c.ages != nil {
-		limit *= 2 // some rows wait for their age while as many are attempted
-	}
-	s.pool = newPool(limit)
+	s.pool = newPool(c.cfg.Sink.Concurrency)
 	s.fetcher = &fetcher{
 		cfg: c.cfg, cluster: c.data, windows: windows,
 		share:   c.cfg.WindowBytes / int64(max(1, len(windows))),

@@ -18,7 +18,7 @@ type Status struct {
 	Partitions  []PartitionStatus `json:"partitions"` // those assigned, ascending
 	Queued      int               `json:"queued"`     // could be delivered now, wait for their turn
 	InProgress  int               `json:"in_progress"`
-	Retrying    int               `json:"retrying"` // of those in progress: wait for their own next attempt
+	Retrying    int               `json:"retrying"` // of those in progress: wait for their own next attempt, or for their age
 	Attempts    int               `json:"attempts_in_flight"`
 	Holds       []Hold            `json:"holds"`
 	LastFailure *Failure          `json:"last_failure,omitempty"`

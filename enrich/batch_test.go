@@ -28,7 +28,7 @@ func TestNamesOfTheSameMomentShareARequest(t *testing.T) {
 		begin := time.Now()
 		var rows sync.WaitGroup
 		row := func(name, country string) {
-			rows.Go(func() { f.Age(t.Context(), name, country) })
+			rows.Go(func() { f.Age(t.Context(), name, country, alone) })
 			synctest.Wait()
 		}
 		row("anna", "")

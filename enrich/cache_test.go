@@ -51,10 +51,10 @@ func TestOldAnswersCountWhileAgifyFails(t *testing.T) {
 				<-time.After(100 * day)
 				api.is(trouble.answer)
 				for range 10 {
-					if age, status := f.Age(t.Context(), "anna", ""); age != 42 || status != "hit" {
+					if age, status := f.Age(t.Context(), "anna", "", alone); age != 42 || status != "hit" {
 						t.Fatalf("got %d, %s, want 42, hit", age, status)
 					}
-					if _, status := f.Age(t.Context(), "xyz", ""); status != "unknown" {
+					if _, status := f.Age(t.Context(), "xyz", "", alone); status != "unknown" {
 						t.Fatalf("got %s, want unknown", status)
 					}
 				}
@@ -127,7 +127,7 @@ func TestAnswersOfAStoreCostNothing(t *testing.T) {
 			age           int
 			status        string
 		}{{"anna", "", 4, "hit"}, {"anna", "DE", 6, "hit"}, {"xyz", "", 0, "unknown"}} {
-			if age, status := other.Age(t.Context(), want.name, want.country); age != want.age || status != want.status {
+			if age, status := other.Age(t.Context(), want.name, want.country, alone); age != want.age || status != want.status {
 				t.Errorf("%+v: %d, %s", want, age, status)
 			}
 		}

@@ -76,13 +76,15 @@ func New(cfg Config, reg prometheus.Registerer, log *slog.Logger) (*Enricher, er
 //
 // The end of one caller's ctx stops no request: it goes on for the others and for the cache, until the timeout.
 // The first calls wait for [Config.Ready], beyond the timeout.
-func (e *Enricher) Age(ctx context.Context, name, countryID string) (age int, status string) {
-	g, r := e.lookup(ctx, name, countryID)
+//
+// waiting is called with 1 before it waits for agify, and with -1 after, so that the caller can do something else meanwhile.
+func (e *Enricher) Age(ctx context.Context, name, countryID string, waiting func(delta int)) (age int, status string) {
+	g, r := e.lookup(ctx, name, countryID, waiting)
 	e.metrics.lookups[r].Inc()
 	return int(g.age), r.status()
 }
 
-func (e *Enricher) lookup(ctx context.Context, name, countryID string) (guess, result) {
+func (e *Enricher) lookup(ctx context.Context, name, countryID string, waiting func(delta int)) (guess, result) {
 	first := firstName(name)
 	if first == "" {
 		return guess{}, skipped
@@ -98,7 +100,7 @@ func (e *Enricher) lookup(ctx context.Context, name, countryID string) (guess, r
 	if ctx.Err() != nil {
 		return guess{}, canceled
 	}
-	g, r := e.ask(ctx, k)
+	g, r := e.ask(ctx, k, waiting)
 	if r == unavailable && cached {
 		return old, old.result(stale)
 	}
@@ -124,11 +126,13 @@ func (e *Enricher) awaitReady(ctx context.Context) bool {
 }
 
 // ask waits for agify's answer about k: to a call of its own, or to the one already under way.
-func (e *Enricher) ask(ctx context.Context, k key) (guess, result) {
+func (e *Enricher) ask(ctx context.Context, k key, waiting func(delta int)) (guess, result) {
 	c, led := e.join(ctx, k)
 	if c == nil {
 		return guess{}, unavailable
 	}
+	waiting(1)
+	defer waiting(-1)
 	select {
 	case <-c.done:
 		switch {

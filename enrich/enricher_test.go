@@ -489,11 +489,11 @@ func benchmarkHit(b *testing.B, name string) {
 		b.Fatal(err)
 	}
 	defer e.Close()
-	if _, status := e.Age(b.Context(), name, "US"); status != "miss" {
+	if _, status := e.Age(b.Context(), name, "US", alone); status != "miss" {
 		b.Fatal("no age")
 	}
 	b.ReportAllocs()
 	for b.Loop() {
-		e.Age(b.Context(), name, "US")
+		e.Age(b.Context(), name, "US", alone)
 	}
 }

@@ -224,7 +224,7 @@ func TestTLSFailureIsNamed(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer e.Close()
-	if _, status := e.Age(t.Context(), "markername", ""); status != "unavailable" {
+	if _, status := e.Age(t.Context(), "markername", "", alone); status != "unavailable" {
 		t.Error("an age from a server that nobody vouches for")
 	}
 	if !strings.Contains(log.String(), "x509: certificate signed by unknown authority") || strings.Contains(log.String(), "marker") {
@@ -240,7 +240,7 @@ func TestAgeOverARealNetwork(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer e.Close()
-	if age, status := e.Age(t.Context(), "Michael", "US"); age != 57 || status != "miss" {
+	if age, status := e.Age(t.Context(), "Michael", "US", alone); age != 57 || status != "miss" {
 		t.Errorf("got %d, %s, want 57", age, status)
 	}
 }

@@ -199,7 +199,7 @@ func TestReserveIsLeftToOthers(t *testing.T) {
 			t.Errorf("the replay used %d names of 1000, want 750", got)
 		}
 		f.wantStop(t, "reserve")
-		if age, status := live.Age(t.Context(), "live", ""); age != 42 || status != "miss" {
+		if age, status := live.Age(t.Context(), "live", "", alone); age != 42 || status != "miss" {
 			t.Errorf("the consumer gets %d, %s", age, status)
 		}
 		if strings.Count(f.log.String(), "agify.min_remaining") != 1 {

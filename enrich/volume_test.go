@@ -42,7 +42,7 @@ func lookUp(t *testing.T, e *enrich.Enricher, names []string, inFlight int, deli
 				if i >= len(names) {
 					return
 				}
-				if _, status := e.Age(t.Context(), names[i], ""); status != "hit" && status != "miss" {
+				if _, status := e.Age(t.Context(), names[i], "", alone); status != "hit" && status != "miss" {
 					t.Errorf("name %d: %s", i, status)
 					return
 				}
