@@ -170,7 +170,9 @@ func TestExplainAsksForTheAgeWhereThereIsSomebodyToAsk(t *testing.T) {
 
 type fixedAge int
 
-func (a fixedAge) Age(context.Context, string, string, func(int)) (int, string) { return int(a), "miss" }
+func (a fixedAge) Age(context.Context, string, string, func(int)) (int, string) {
+	return int(a), "miss"
+}
 
 // A leader that is just elsewhere is asked again; what stays wrong is said.
 func TestExplainWaitsForALeader(t *testing.T) {
