@@ -52,9 +52,13 @@ func (c *Consumer) requiredAge(ctx context.Context, s *signup.Signup) (age, erro
 			c.holds.end(holdAge)
 		}
 	}()
-	for c.outage.lasts(a) < c.cfg.AgesMaxWait && time.Since(began) < c.cfg.AgesMaxWait && !a.known() {
+	for {
 		if ctx.Err() != nil {
-			return age{}, context.Cause(ctx)
+			return age{}, context.Cause(ctx) // which may be why there is none
+		}
+		longest := max(c.outage.lasts(a, c.cfg.AgesMaxWait), time.Since(began))
+		if a.known() || longest >= c.cfg.AgesMaxWait {
+			return a, nil
 		}
 		c.holds.begin(holdAge, !held, time.Time{}, func() {
 			c.log.Warn("ages are required and cannot be had: rows wait for them", "setting", "agify.required", "at_most", c.cfg.AgesMaxWait)
@@ -63,7 +67,6 @@ func (c *Consumer) requiredAge(ctx context.Context, s *signup.Signup) (age, erro
 		c.pauseForAge(ctx)
 		a = c.age(ctx, s)
 	}
-	return a, nil
 }
 
 // pauseForAge waits a moment, and lets another row begin meanwhile.
@@ -89,25 +92,28 @@ func (a age) statusText() []byte {
 
 // ageOutage is the time in which ages are unavailable.
 type ageOutage struct {
-	mu    sync.Mutex
-	since time.Time // zero when they are not
+	mu          sync.Mutex
+	since, last time.Time // when one was unavailable; zero since there was an answer
 }
 
-// lasts takes note of how a lookup went, and returns how long there has been no
-// answer. What was known before says nothing.
-func (o *ageOutage) lasts(a age) time.Duration {
+// lasts takes note of how a lookup went, and returns how long there has been no age
+// that was asked for. What was known before says nothing, and what was unavailable
+// longer than longest ago is another story.
+func (o *ageOutage) lasts(a age, longest time.Duration) time.Duration {
 	o.mu.Lock()
 	defer o.mu.Unlock()
+	now := time.Now()
 	switch a.status {
 	case unavailable:
-		if o.since.IsZero() {
-			o.since = time.Now()
+		if o.since.IsZero() || now.Sub(o.last) > longest {
+			o.since = now
 		}
-	case "miss", "unknown":
+		o.last = now
+	case "miss":
 		o.since = time.Time{}
 	}
 	if o.since.IsZero() {
 		return 0
 	}
-	return time.Since(o.since)
+	return now.Sub(o.since)
 }

@@ -80,6 +80,12 @@ func (s *scene) strangers(t *testing.T, prefix string, n int) []*kgo.Record {
 	return rs
 }
 
+// nobody is a signup of somebody whose name agify does not know.
+func (s *scene) nobody(t *testing.T, id string) {
+	t.Helper()
+	s.Produce(t, s.topic, &kgo.Record{Key: []byte(id), Value: fmt.Appendf(nil, `{"id":"%s","email":"a@example.com","name":"nobody"}`, id)})
+}
+
 // aged is a row with its age.
 type aged struct {
 	Age    *int
@@ -254,36 +260,39 @@ func TestRequiredAgesAreWaitedFor(t *testing.T) {
 func TestRequiredAgesAreGivenUpAfterTheLongestWait(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := setVirtual(t, 3)
-		api := new(moodyAgify)
-		api.is(ageTroubles()["HTML"])
+		api := &moodyAgify{well: agify.Server{Age: func(name, _ string) (int, bool) { return 42, name != "nobody" }}}
 		m := s.join(t, s.guessing(t, api), func(c *consumer.Config) { c.RequireAges, c.AgesMaxWait = true, 5*time.Minute })
 		m.running(t, 3)
+		s.nobody(t, "before")
+		s.delivered(t, 1)
+		api.is(ageTroubles()["HTML"])
 		begin := time.Now()
 		s.strangers(t, "first", 500)
-		s.delivered(t, 0)
-		awaitFor(t, 10*time.Minute, "the first rows go without", func() bool { return s.sheet.State().Rows == 500 })
+		awaitFor(t, 10*time.Minute, "the first rows go without", func() bool { return s.sheet.State().Rows == 501 })
 		if took := time.Since(begin); took < 5*time.Minute || took > 5*time.Minute+10*time.Second {
 			t.Errorf("they waited for %v", took)
 		}
+		s.nobody(t, "unknown") // what is known of it says nothing of agify
+		s.delivered(t, 502)
 		begin = time.Now()
 		s.strangers(t, "later", 500)
-		s.delivered(t, 1000)
+		s.delivered(t, 1002)
 		if took := time.Since(begin); took > 5*time.Second {
 			t.Errorf("later ones waited for %v", took)
 		}
 		api.mood.Store(nil)
 		<-time.After(time.Minute)
 		s.strangers(t, "probe", 1) // which finds out, and goes without
-		s.delivered(t, 1001)
+		s.delivered(t, 1003)
 		s.strangers(t, "well", 1)
-		s.delivered(t, 1002)
+		s.delivered(t, 1004)
 		if s.rows(t)["well-0"].Age == nil {
 			t.Error("no age after agify is back")
 		}
 		api.is(ageTroubles()["HTML"])
 		s.strangers(t, "again", 1) // a new trouble has its own time
 		<-time.After(4 * time.Minute)
-		if n := s.sheet.State().Rows; n != 1002 {
+		if n := s.sheet.State().Rows; n != 1004 {
 			t.Errorf("%d rows", n)
 		}
 		m.leave(t)

@@ -44,7 +44,8 @@ func decode(body []byte, n int) ([]answer, *failure) {
 		return []answer{{guess: g}}, nil
 	}
 	var list []jsontext.Value
-	if json.Unmarshal(body, &list) != nil {
+	// What is wrong within one answer is not the others' fault.
+	if json.Unmarshal(body, &list, jsontext.AllowDuplicateNames(true), jsontext.AllowInvalidUTF8(true)) != nil {
 		return nil, &failure{reason: reasonAnswer, err: errors.New("not a JSON list")}
 	}
 	if len(list) != n {

@@ -61,6 +61,35 @@ var garbage = [...]string{ //nolint:gochecknoglobals // read only, seeds of the 
 	strings.Repeat(`{"a":`, 20_000),
 }
 
+// FuzzDecodeBatch: of several answers each is one, or an error of its own, and there are as many as names.
+func FuzzDecodeBatch(f *testing.F) {
+	for _, body := range garbage {
+		f.Add([]byte(body), 1)
+		f.Add([]byte("["+body+`,{"age":57}]`), 2)
+	}
+	f.Add([]byte(`[{"age":57},{"age":null},{"age":"60"}]`), 3)
+	f.Fuzz(func(t *testing.T, body []byte, n int) {
+		if n < 1 || n > maxBatch {
+			return
+		}
+		answers, failed := decode(body, n)
+		if failed != nil {
+			if answers != nil || failed.reason != reasonAnswer && failed.reason != reasonCount {
+				t.Errorf("decode(%q, %d) = %v, %v", body, n, answers, failed)
+			}
+			return
+		}
+		if len(answers) != n {
+			t.Errorf("decode(%q, %d): %d answers", body, n, len(answers))
+		}
+		for _, a := range answers {
+			if a.age > maxAge || !a.known && a.age != 0 || a.err != nil && a.known {
+				t.Errorf("decode(%q, %d): %+v", body, n, a)
+			}
+		}
+	})
+}
+
 func FuzzDecodeAnswer(f *testing.F) {
 	for _, body := range garbage {
 		f.Add([]byte(body))

@@ -114,7 +114,9 @@ func (e *Enricher) probe(ctx context.Context, c *call) {
 
 // send asks about calls of one country, in one request or more, and ends them all. It reports whether agify took all the names.
 func (e *Enricher) send(ctx context.Context, calls []*call, probe bool) bool {
+	e.supply.awaitQuota(ctx)
 	n := e.supply.take(len(calls), probe)
+	whole := n == len(calls)
 	e.fail(calls[n:])
 	calls = calls[:n]
 	if n == 0 {
@@ -125,9 +127,9 @@ func (e *Enricher) send(ctx context.Context, calls []*call, probe bool) bool {
 	switch {
 	case err == nil:
 		e.settle(calls, answers)
-		return true
-	case n > 1 && err.splits() && !err.limits(n):
-		return e.split(ctx, calls, err)
+		return whole
+	case err.splits(n):
+		return e.split(ctx, calls, err) && whole
 	case err.reason == reasonName:
 		// Not in the store: it is no answer.
 		e.end(calls[0], guess{at: now()})

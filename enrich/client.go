@@ -97,7 +97,7 @@ func (c *client) ask(ctx context.Context, where country, names []string) ([]answ
 	}
 	resp, err := c.transport.RoundTrip(req)
 	if err != nil {
-		return nil, quota{}, connectionFailure(err)
+		return nil, quota{account: account}, connectionFailure(err)
 	}
 	defer resp.Body.Close()
 	q := quotaOf(resp.Header, time.Now())

@@ -150,17 +150,21 @@ func TestBatchIsAnsweredByPosition(t *testing.T) {
 
 // One answer of a batch that makes no sense is nobody else's.
 func TestBadAnswerInABatchIsItsOwn(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		f := start(t, says(`[{"age":10},{"error":"x"},{"age":30}]`), batches)
-		f.look(t, "anna", "berta", "clara")
-		f.wantAge(t, "anna", 10)
-		f.wantAge(t, "clara", 30)
-		f.wantResults(t, map[string]float64{"miss": 2, "unavailable": 1, "hit": 2})
-		if got := f.value(t, "signup_sheet_enrich_cache_entries", ""); got != 2 {
-			t.Errorf("%g cache entries, want 2", got)
-		}
-		f.wantStop(t, "")
-	})
+	for _, bad := range []string{`{"error":"x"}`, `{"age":1,"age":2}`, "{\"age\":\"\xff\"}", `null`, `[]`} {
+		t.Run(bad, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				f := start(t, says(`[{"age":10},`+bad+`,{"age":30}]`), batches)
+				f.look(t, "anna", "berta", "clara")
+				f.wantAge(t, "anna", 10)
+				f.wantAge(t, "clara", 30)
+				f.wantResults(t, map[string]float64{"miss": 2, "unavailable": 1, "hit": 2})
+				if got := f.value(t, "signup_sheet_enrich_cache_entries", ""); got != 2 {
+					t.Errorf("%g cache entries, want 2", got)
+				}
+				f.wantStop(t, "")
+			})
+		})
+	}
 }
 
 // What agify says of its quota is in the metrics, in each form that it was seen in.

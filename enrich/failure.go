@@ -53,8 +53,11 @@ func (f *failure) Error() string {
 	}
 }
 
-// splits reports whether a request about fewer names may do better.
-func (f *failure) splits() bool {
+// splits reports whether f, of a request about n names, may be because they are so many.
+func (f *failure) splits(n int) bool {
+	if n == 1 {
+		return false
+	}
 	switch f.reason {
 	case reasonName, reasonSize, reasonCount:
 		return true

@@ -1,6 +1,7 @@
 package enrich
 
 import (
+	"context"
 	"log/slog"
 	"math/rand/v2"
 	"net/http"
@@ -41,14 +42,17 @@ func quotaOf(h http.Header, now time.Time) quota {
 	var q quota
 	q.remaining, q.known = number("X-Rate-Limit-Remaining")
 	q.limit, _ = number("X-Rate-Limit-Limit")
-	if reset, ok := number("X-Rate-Limit-Reset", "X-Rate-Reset"); ok && q.known {
+	if reset, ok := number("X-Rate-Limit-Reset", "X-Rate-Reset"); ok && reset > 0 && q.known {
 		if reset > 1_000_000_000 {
 			q.reset = time.Unix(int64(reset), 0)
 		} else {
 			q.reset = now.Add(time.Duration(reset) * time.Second)
 		}
-		if latest := now.Add(maxReset); q.reset.After(latest) {
+		switch latest := now.Add(maxReset); {
+		case q.reset.After(latest):
 			q.reset = latest
+		case !q.reset.After(now):
+			q.reset = time.Time{}
 		}
 	}
 	return q
@@ -82,7 +86,7 @@ const (
 // A supply knows whether agify may be asked: a breaker for its failures, and an account of its quota.
 type supply struct {
 	reserve int        // names that are left to others
-	account func() int // which API key there is now, by number: another number is another key
+	account func() int // which API key there is now, by number: a higher number is a newer key
 	metrics *metrics
 	log     *slog.Logger
 
@@ -92,9 +96,13 @@ type supply struct {
 	probing  bool          // one is under way
 	pause    time.Duration // the last one after failures
 	failures int           // requests in a row
+	newest   int           // API key that was used, by number
 	quota    quota
 	flying   int       // names in requests under way
 	looked   time.Time // when the key was last looked at
+
+	begun bool          // a request was made
+	first chan struct{} // closed when it was answered, or failed
 
 	trouble bool      // the last line in the log was about some
 	said    stop      // about which
@@ -103,7 +111,35 @@ type supply struct {
 }
 
 func newSupply(reserve int, account func() int, m *metrics, log *slog.Logger) *supply {
-	return &supply{reserve: reserve, account: account, metrics: m, log: log}
+	return &supply{reserve: reserve, account: account, metrics: m, log: log, first: make(chan struct{})}
+}
+
+// awaitQuota lets the first request go and all others wait for its answer, if something is to be left to others: before that
+// nobody knows how much there is.
+func (s *supply) awaitQuota(ctx context.Context) {
+	if s.reserve == 0 {
+		return
+	}
+	s.mu.Lock()
+	isFirst := !s.begun
+	s.begun = true
+	s.mu.Unlock()
+	if isFirst {
+		return
+	}
+	select {
+	case <-s.first:
+	case <-ctx.Done():
+	}
+}
+
+// learned lets them go. s.mu is held.
+func (s *supply) learned() {
+	select {
+	case <-s.first:
+	default:
+		close(s.first)
+	}
 }
 
 // admit reports whether agify may be asked about one more name. Whoever gets probe makes it.
@@ -116,8 +152,8 @@ func (s *supply) admit() admission {
 	now := time.Now()
 	if now.Sub(s.looked) >= keyInterval {
 		s.looked = now
-		if account := s.account(); account != s.quota.account {
-			s.quota, s.until = quota{account: account}, now
+		if account := s.account(); account != s.newest {
+			s.newest, s.quota, s.until = account, quota{}, now
 		}
 	}
 	if s.probing || now.Before(s.until) {
@@ -180,14 +216,19 @@ func (s *supply) settle(n int, q quota, err *failure, isProbe bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.flying -= n
-	now := time.Now()
-	s.observe(q, now)
 	if isProbe {
 		s.probing = false
 	}
+	s.learned()
+	if q.account < s.newest {
+		return // the key was replaced meanwhile
+	}
+	now := time.Now()
+	s.newest = q.account
+	s.observe(q, now)
 	late := s.why != running && !isProbe // it was under way when lookups were stopped
 	switch {
-	case err == nil || err.splits() && !err.limits(n):
+	case err == nil || err.splits(n) || err.reason == reasonName:
 		if s.failures = 0; !late {
 			s.resume()
 		}

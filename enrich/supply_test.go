@@ -5,6 +5,7 @@ import (
 	"io"
 	"net/http"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"testing"
 	"testing/synctest"
@@ -52,6 +53,8 @@ func troubles() map[string]struct {
 		"a CDN's 429":     {saying(429, http.Header{"Content-Type": {"text/html"}}, "<html>"), "failing", time.Minute},
 		"a CDN's 403":     {saying(403, http.Header{"Content-Type": {"text/html"}}, "<html>"), "failing", time.Minute},
 		"another 422":     {saying(422, nil, `{"error":"Invalid 'country_id' parameter"}`), "failing", time.Minute},
+		"413":             {saying(413, nil, ""), "failing", time.Minute},
+		"414":             {saying(414, nil, ""), "failing", time.Minute},
 		"401":             {saying(401, nil, `{"error":"Invalid API key"}`), "unauthorized", 5 * time.Minute},
 		"402":             {saying(402, nil, `{"error":"Subscription is not active"}`), "unauthorized", 5 * time.Minute},
 		"429 for an hour": {saying(429, nil, `{"error":"Request limit reached"}`), "quota", time.Hour}, // which the last answer before has said
@@ -278,4 +281,130 @@ func TestNewKeyEndsWhatTheOldOneWasStoppedFor(t *testing.T) {
 			})
 		})
 	}
+}
+
+// What remains is not known before the first answer: rows of a replay wait for it, and do not take what is left to others meanwhile.
+func TestReserveIsLeftFromTheStart(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		api := &agify.Server{Quota: 260, Latency: 50 * time.Millisecond}
+		f := start(t, api.ServeHTTP, batches, func(c *enrich.Config) { c.MinRemaining = 250 })
+		var names []string
+		for i := range 100 {
+			names = append(names, fmt.Sprintf("n%c%c", 'a'+i%26, 'a'+i/26))
+		}
+		f.look(t, names...)
+		if got := api.Counts().Names; got != 10 {
+			t.Errorf("%d names of the 10 above the reserve were asked for", got)
+		}
+		f.wantStop(t, "reserve")
+	})
+}
+
+// An answer for the old key that comes when the new one is in use says nothing of the new one: neither its 401 nor its quota.
+func TestLateAnswerForTheOldKeyIsNotTheNewOnes(t *testing.T) {
+	for name, late := range map[string]http.HandlerFunc{
+		"401":           saying(401, nil, `{"error":"Invalid API key"}`),
+		"quota used up": saying(200, quotaHeaders("100", "0", "1000000"), michael),
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				api := &agify.Server{Key: "new"}
+				key := "old"
+				f := start(t, func(w http.ResponseWriter, r *http.Request) {
+					if r.URL.Query().Get("apikey") == "old" {
+						<-time.After(2 * time.Second)
+						late(w, r)
+						return
+					}
+					api.ServeHTTP(w, r)
+				}, func(c *enrich.Config) { c.APIKey = func() (string, error) { return key, nil } })
+				var rows sync.WaitGroup
+				rows.Go(func() { f.age(t.Context(), "anna", "") })
+				synctest.Wait()
+				key = "new"
+				f.wantAge(t, "berta", 42)
+				rows.Wait()
+				f.wantAge(t, "clara", 42)
+				f.wantStop(t, "")
+			})
+		})
+	}
+}
+
+// The first failure with a key is no sign of a new key.
+func TestFirstStopLasts(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		f := start(t, saying(401, nil, `{"error":"Invalid API key"}`), func(c *enrich.Config) { c.APIKey = keyOf("key") })
+		for range 4 * 60 {
+			f.wantNoAge(t, "anna")
+			<-time.After(time.Second)
+		}
+		if got := f.asked(); got != 1 {
+			t.Errorf("%d requests in four minutes, want one", got)
+		}
+	})
+}
+
+// Each outage begins with a short pause, however long the last one was.
+func TestPausesBeginAnew(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		api := new(moody)
+		f := start(t, api.ServeHTTP)
+		fail := func(rows int) {
+			api.is(saying(500, nil, ""))
+			for i := range rows {
+				f.age(t.Context(), fmt.Sprintf("n%c%c", 'a'+i%26, 'a'+i/26), "")
+				<-time.After(time.Second)
+			}
+		}
+		fail(300)
+		api.recovers()
+		<-time.After(time.Minute)
+		f.wantNoAge(t, "probe")
+		synctest.Wait()
+		f.wantAge(t, "well", 42)
+		fail(3)
+		api.recovers()
+		<-time.After(2 * time.Second)
+		f.wantNoAge(t, "another")
+		synctest.Wait()
+		f.wantAge(t, "again", 42)
+	})
+}
+
+// A quota that has begun anew is not the old one's rest.
+func TestQuotaThatBeganAnewIsUsed(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		api := &agify.Server{Quota: 10}
+		f := start(t, api.ServeHTTP, batches)
+		f.look(t, "a", "b", "c", "d", "e", "f", "g", "h", "i")
+		<-time.After(time.Hour + time.Second)
+		f.look(t, "p", "q", "r", "s", "t")
+		if got := api.Counts(); got.Names != 5 || got.Requests != 2 {
+			t.Errorf("%+v, want five names in the second request", got)
+		}
+	})
+}
+
+// Whoever waits for agify says so, so that others go on meanwhile; whoever does not wait does not.
+func TestWaitingIsSaid(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		api := &agify.Server{Latency: time.Second}
+		f := start(t, api.ServeHTTP)
+		var waiting, most atomic.Int64
+		wait := func(delta int) { most.Store(max(most.Load(), waiting.Add(int64(delta)))) }
+		var rows sync.WaitGroup
+		for _, name := range []string{"anna", "anna", "berta", "1234"} {
+			rows.Go(func() { f.Age(t.Context(), name, "", wait) })
+			synctest.Wait()
+		}
+		if got := waiting.Load(); got != 3 {
+			t.Errorf("%d wait, want 3", got)
+		}
+		rows.Wait()
+		f.Age(t.Context(), "anna", "", wait)
+		if waiting.Load() != 0 || most.Load() != 3 {
+			t.Errorf("%d wait, %d at most", waiting.Load(), most.Load())
+		}
+	})
 }
