@@ -238,3 +238,10 @@ func ExampleParseColumns() {
 	// plan [signup plan]
 	// source []
 }
+
+func TestAMessageAboutARowWithoutValuesIsNotEmpty(t *testing.T) {
+	// Slack refuses an empty text (no_text), and the row would be a dead letter.
+	if got := string(message(Row{Body: []byte(`{"plan":null}`)})); strings.Contains(got, `"text":""`) {
+		t.Error(got)
+	}
+}
