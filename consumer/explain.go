@@ -60,12 +60,16 @@ func (c *Consumer) ExplainAt(ctx context.Context, partition int32, offset int64)
 	return c.explain(ctx, c.specimen(partition, r), nil)
 }
 
-// Explain explains a record that need not be in the topic.
+// Explain explains a record that need not be in the topic, so that Config.ForceDeadLetters does not mean it.
 func (c *Consumer) Explain(ctx context.Context, r Record) (*Explanation, error) {
 	defer c.close()
-	return c.explain(ctx, c.specimen(r.Partition, record{
+	x, err := c.explain(ctx, c.specimen(r.Partition, record{
 		offset: r.Offset, time: r.Time.UnixMilli(), key: r.Key, value: r.Value, headers: r.Headers,
 	}), nil)
+	if x != nil {
+		x.Forced = false
+	}
+	return x, err
 }
 
 // specimen is a record as it would be in a window.

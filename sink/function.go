@@ -11,6 +11,7 @@ import (
 	"strconv"
 	"strings"
 	"time"
+	"unicode"
 	"unicode/utf8"
 
 	"github.com/go-json-experiment/json/jsontext"
@@ -129,13 +130,16 @@ func mask(_ []byte, value jsontext.Value) (jsontext.Value, bool) {
 		return nil, true
 	}
 	text := unquoted(value)
-	local, domain, found := strings.Cut(text, "@")
+	local, domain, _ := strings.Cut(text, "@")
 	dot := strings.LastIndexByte(domain, '.')
-	if !found || dot < 0 {
+	// What is no address, such as a sentence or an object with one in it, would show its end.
+	if dot < 0 || strings.ContainsFunc(text, unicode.IsSpace) || strings.ContainsFunc(domain[dot+1:], isNoLetter) {
 		return quoteText(initial(text)), true
 	}
 	return quoteText(initial(local) + "@" + initial(domain[:dot]) + domain[dot:]), true
 }
+
+func isNoLetter(r rune) bool { return !unicode.IsLetter(r) }
 
 // initial is the first character of a text, if that does not give away most of it.
 func initial(text string) string {

@@ -31,6 +31,9 @@ func message(row Row) []byte {
 		}
 		text.WriteString(line)
 	}
+	if length == 0 {
+		text.WriteString("…") // Slack refuses an empty text
+	}
 	body, err := jsontext.AppendQuote([]byte(`{"text":`), strings.TrimSuffix(text.String(), "\n"))
 	if err != nil {
 		return row.Body // not UTF-8, which no row is

@@ -116,6 +116,9 @@ func TestFunctions(t *testing.T) {
 		{"p|mask", `"Éa@nodot"`, `"É***"`},
 		{"p|mask", `"Al"`, `"***"`},
 		{"p|mask", `12345`, `"1***"`},
+		{"p|mask", `{"email":"ann@example.com","name":"Ann Lee"}`, `"{***"`},
+		{"p|mask", `"at home@9. Call 555 1234"`, `"a***"`},
+		{"p|mask", `"ann@example.com, call 5551234"`, `"a***"`},
 		{"p|mask", ``, `null`},
 
 		{"p|sha256", `"abc"`, `"ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"`},
@@ -234,4 +237,11 @@ func ExampleParseColumns() {
 	// email [signup email]
 	// plan [signup plan]
 	// source []
+}
+
+func TestAMessageAboutARowWithoutValuesIsNotEmpty(t *testing.T) {
+	// Slack refuses an empty text (no_text), and the row would be a dead letter.
+	if got := string(message(Row{Body: []byte(`{"plan":null}`)})); strings.Contains(got, `"text":""`) {
+		t.Error(got)
+	}
 }

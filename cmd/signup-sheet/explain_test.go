@@ -236,3 +236,10 @@ func TestExplainedRowCannotControlATerminal(t *testing.T) {
 		t.Errorf("%q", shown)
 	}
 }
+
+func TestAnEventOfAFileIsNotTheRecordThatIsForced(t *testing.T) {
+	code, stdout, stderr := explainedAs(t, `{"email":"ann@example.com"}`, "--dead_letter.force", "0:0")
+	if code != 0 || strings.Contains(stdout, "force") {
+		t.Errorf("exit code %d: %s%s", code, stdout, stderr)
+	}
+}
