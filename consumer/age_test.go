@@ -284,6 +284,7 @@ func TestRequiredAgesAreGivenUpAfterTheLongestWait(t *testing.T) {
 		<-time.After(time.Minute)
 		s.strangers(t, "probe", 1) // which finds out, and goes without
 		s.delivered(t, 1003)
+		<-time.After(time.Second)
 		s.strangers(t, "well", 1)
 		s.delivered(t, 1004)
 		if s.rows(t)["well-0"].Age == nil {

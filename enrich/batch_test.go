@@ -18,11 +18,14 @@ import (
 // Names of 5 ms share a request, up to ten; each country has its own; a name alone goes alone.
 func TestNamesOfTheSameMomentShareARequest(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
+		var mu sync.Mutex
 		var asked [][]string
 		api := new(agify.Server)
 		f := start(t, func(w http.ResponseWriter, r *http.Request) {
 			q := r.URL.Query()
+			mu.Lock()
 			asked = append(asked, append([]string{q.Get("country_id")}, slices.Concat(q["name"], q["name[]"])...))
+			mu.Unlock()
 			api.ServeHTTP(w, r)
 		}, batches)
 		begin := time.Now()
@@ -49,10 +52,12 @@ func TestNamesOfTheSameMomentShareARequest(t *testing.T) {
 			many = append(many, fmt.Sprintf("emma%c", 'a'+i))
 			row(many[i], "")
 		}
-		if full := len(asked); full != 4 {
+		if full := f.asked(); full != 4 {
 			t.Errorf("%d requests before the linger, want 4: a full one goes at once", full)
 		}
 		rows.Wait()
+		mu.Lock()
+		defer mu.Unlock()
 		slices.SortFunc(asked[:2], slices.Compare)
 		want := [][]string{{"", "anna", "berta", "clara"}, {"DE", "anna"}, {"", "dora"}, append([]string{""}, many[:10]...), append([]string{""}, many[10:]...)}
 		if !slices.EqualFunc(asked, want, slices.Equal) {
@@ -215,10 +220,13 @@ func (w withoutQuota) Write(b []byte) (int, error) {
 // URLs stay within the 8 KiB that servers take, however long the names.
 func TestRequestsOfLongNamesAreShort(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
+		var mu sync.Mutex
 		longest := 0
 		api := &agify.Server{MaxBatch: 100}
 		f := start(t, func(w http.ResponseWriter, r *http.Request) {
+			mu.Lock()
 			longest = max(longest, len(r.URL.RequestURI()))
+			mu.Unlock()
 			api.ServeHTTP(w, r)
 		}, batches, func(c *enrich.Config) { c.BatchSize = 100 })
 		var names []string

@@ -214,11 +214,12 @@ func TestReserveIsLeftToOthers(t *testing.T) {
 // Answers overtake each other: an older one with a higher number gives nothing back.
 func TestQuotaOfAnOlderAnswerIsNotBelieved(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		slow := true
+		var slow atomic.Bool
+		slow.Store(true)
 		f := start(t, func(w http.ResponseWriter, r *http.Request) {
 			remaining := "1"
-			if slow {
-				slow, remaining = false, "900"
+			if slow.Swap(false) {
+				remaining = "900"
 				select {
 				case <-time.After(time.Second):
 				case <-r.Context().Done():
