@@ -337,7 +337,6 @@ func TestRequestWithoutCallersEndsWithinItsTimeout(t *testing.T) {
 			}
 			never(w, r)
 		})
-		before := runtime.NumGoroutine()
 		ctx, cancel := context.WithCancel(t.Context())
 		var rows sync.WaitGroup
 		rows.Go(func() { f.age(ctx, "michael", "") })
@@ -349,9 +348,7 @@ func TestRequestWithoutCallersEndsWithinItsTimeout(t *testing.T) {
 		<-time.After(timeout)
 		f.Close()
 		synctest.Wait()
-		if after := runtime.NumGoroutine(); after > before {
-			t.Errorf("%d goroutines before, %d after", before, after)
-		}
+		f.wantNoConnection(t)
 		f.wantAge(t, "michael", 57)
 		f.wantResults(t, map[string]float64{"canceled": 2, "hit": 1})
 	})
@@ -411,13 +408,10 @@ func TestCloseLeavesNoConnection(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		f := start(t, says(michael))
 		synctest.Wait()
-		before := runtime.NumGoroutine()
 		f.wantAge(t, "michael", 57)
 		f.Close()
 		synctest.Wait()
-		if after := runtime.NumGoroutine(); after > before {
-			t.Errorf("%d goroutines before, %d after", before, after)
-		}
+		f.wantNoConnection(t)
 	})
 }
 

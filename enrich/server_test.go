@@ -33,7 +33,8 @@ type fixture struct {
 
 	mu       sync.Mutex
 	requests []*http.Request
-	conns    int
+	conns    int // opened
+	open     int // of those
 	listener net.Listener
 }
 
@@ -51,10 +52,15 @@ func start(t *testing.T, handler http.HandlerFunc, changes ...func(*enrich.Confi
 	server := &http.Server{
 		ErrorLog: slog.NewLogLogger(slog.DiscardHandler, slog.LevelError),
 		ConnState: func(_ net.Conn, s http.ConnState) {
-			if s == http.StateNew {
-				f.mu.Lock()
+			f.mu.Lock()
+			defer f.mu.Unlock()
+			switch s {
+			case http.StateNew:
 				f.conns++
-				f.mu.Unlock()
+				f.open++
+			case http.StateClosed:
+				f.open--
+			default:
 			}
 		},
 		Handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
@@ -116,6 +122,16 @@ func (f *fixture) connections() int {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	return f.conns
+}
+
+// wantNoConnection checks that no connection is open, and so no request under way.
+func (f *fixture) wantNoConnection(t *testing.T) {
+	t.Helper()
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if f.open != 0 || f.conns == 0 {
+		t.Errorf("%d connections of %d are open", f.open, f.conns)
+	}
 }
 
 // value is the value of a counter or gauge, or the count of a histogram, with that label value (the only one it has) if there is one.

@@ -9,6 +9,7 @@ import (
 	"net/http"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -659,23 +660,25 @@ func TestATokenByASecretThatIsOldWhenItComesIsReplaced(t *testing.T) {
 		files := &shelf{dir: t.TempDir()}
 		files.put(t, map[string]string{"secret": "s0"})
 		a := &authorizationServer{secret: "s1", old: "s0", expires: 3600, took: 8 * time.Second}
-		by := ""
+		var last atomic.Pointer[string]
 		e := newEndpoint(t, func(_ int, _ http.ResponseWriter, r *http.Request) {
-			_, by, _ = strings.Cut(r.Header.Get("Authorization"), "-by-")
+			_, by, _ := strings.Cut(r.Header.Get("Authorization"), "-by-")
+			last.Store(&by)
 		})
+		by := func() string { return *last.Load() }
 		a.serve(t, e)
 		s := e.sink(t, func(c *Config) { c.Auth = oauth(t, ""); c.Auth.ClientSecretFile = files.text("secret") })
 		crowd := s.keys(t.Context(), 1, 1)
 		pause(4 * time.Second)
 		files.put(t, map[string]string{"secret": "s1"})
 		for range 2 {
-			if err := s.Deliver(t.Context(), row("1")); err != nil || by != "s0" {
-				t.Fatalf("%v, by %s", err, by)
+			if err := s.Deliver(t.Context(), row("1")); err != nil || by() != "s0" {
+				t.Fatalf("%v, by %s", err, by())
 			}
 		}
 		pause(10 * time.Second)
-		if err := s.Deliver(t.Context(), row("1")); err != nil || by != "s1" || a.count() != 2 {
-			t.Errorf("%v, by %s, asked %d times", err, by, a.count())
+		if err := s.Deliver(t.Context(), row("1")); err != nil || by() != "s1" || a.count() != 2 {
+			t.Errorf("%v, by %s, asked %d times", err, by(), a.count())
 		}
 		crowd.running.Wait()
 	})
