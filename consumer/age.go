@@ -30,7 +30,7 @@ func (c *Consumer) age(ctx context.Context, s *signup.Signup) age {
 	if c.ages == nil {
 		return age{}
 	}
-	guess, status := c.ages.Age(ctx, s.Name, s.CountryID, c.waiting)
+	guess, status := c.ages.Age(ctx, s.Name, s.CountryID, c.makeRoom)
 	a := age{status: status}
 	if status == "hit" || status == "miss" {
 		a.guess = strconv.AppendInt(nil, int64(guess), 10)
@@ -64,18 +64,8 @@ func (c *Consumer) requiredAge(ctx context.Context, s *signup.Signup) (age, erro
 			c.log.Warn("ages are required and cannot be had: rows wait for them", "setting", "agify.required", "at_most", c.cfg.AgesMaxWait)
 		})
 		held = true
-		c.pauseForAge(ctx)
+		pauseBeside(ctx, c.makeRoom, agePause)
 		a = c.age(ctx, s)
-	}
-}
-
-// pauseForAge waits a moment, and lets another row begin meanwhile.
-func (c *Consumer) pauseForAge(ctx context.Context) {
-	c.waiting(1)
-	defer c.waiting(-1)
-	select {
-	case <-time.After(agePause):
-	case <-ctx.Done():
 	}
 }
 

@@ -94,14 +94,15 @@ type Consumer struct {
 	log     *slog.Logger
 	metrics *metrics
 
-	decoder *signup.Decoder
-	ages    Ages
-	columns *columns
-	sink    *sink.Sink
-	dead    *deadLetters
-	lease   *lease
-	holds   *holds
-	outage  ageOutage
+	decoder  *signup.Decoder
+	ages     Ages
+	columns  *columns
+	sink     *sink.Sink
+	dead     *deadLetters
+	lease    *lease
+	holds    *holds
+	outage   ageOutage
+	makeRoom func(delta int) // waiting, as one value for all rows
 
 	// Three sets of connections, because none may wait behind another's requests.
 	dialer  *dialer
@@ -149,7 +150,8 @@ func New(cfg Config, reg prometheus.Registerer, log *slog.Logger) (*Consumer, er
 	if !c.columns.needAge() {
 		c.ages = nil
 	}
-	cfg.Sink.Permit, cfg.Sink.Waiting = c.lease, c.waiting
+	c.makeRoom = c.waiting
+	cfg.Sink.Permit, cfg.Sink.Waiting = c.lease, c.makeRoom
 	if c.sink, err = sink.New(cfg.Sink, reg, log); err != nil {
 		return nil, err
 	}
@@ -158,7 +160,7 @@ func New(cfg Config, reg prometheus.Registerer, log *slog.Logger) (*Consumer, er
 	c.data = newCluster(cfg.Brokers, clientID, c.dialer, cfg.Topic)
 	c.control = newCluster(cfg.Brokers, clientID, c.dialer, cfg.Topic)
 	c.letters = newCluster(cfg.Brokers, clientID, c.dialer, cfg.DeadLetterTopic)
-	c.dead = newDeadLetters(cfg, c.letters, c.lease, c.holds, c.waiting, log)
+	c.dead = newDeadLetters(cfg, c.letters, c.lease, c.holds, c.makeRoom, log)
 	reg.MustRegister(newGauges(c.Status))
 	return c, nil
 }

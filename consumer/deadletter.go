@@ -143,7 +143,7 @@ func (d *deadLetters) write(ctx context.Context, l *letter) error {
 				"dead_letter_topic", d.topic, "partition", l.partition, "offset", l.offset, "bytes", messageSize(msg), "err", err)
 		})
 		held = true
-		d.pause(ctx, wait)
+		pauseBeside(ctx, d.waiting, wait)
 	}
 }
 
@@ -159,16 +159,6 @@ func (d *deadLetters) try(ctx context.Context, w *kafka.Writer, msg kafka.Messag
 		return errs[0]
 	}
 	return err
-}
-
-// pause waits to try again, and lets others go on meanwhile.
-func (d *deadLetters) pause(ctx context.Context, wait time.Duration) {
-	d.waiting(1)
-	defer d.waiting(-1)
-	select {
-	case <-time.After(wait):
-	case <-ctx.Done():
-	}
 }
 
 func isTooLarge(err error) bool {

@@ -1,6 +1,7 @@
 package consumer
 
 import (
+	"context"
 	"sync"
 	"time"
 )
@@ -101,6 +102,17 @@ func (p *pool) wait(delta int) {
 	p.waiting += delta
 	if delta > 0 && !p.stopped {
 		p.engage()
+	}
+}
+
+// pauseBeside waits before something is tried again, and lets other deliveries begin
+// meanwhile: waiting counts those that wait.
+func pauseBeside(ctx context.Context, waiting func(delta int), pause time.Duration) {
+	waiting(1)
+	defer waiting(-1)
+	select {
+	case <-time.After(pause):
+	case <-ctx.Done():
 	}
 }
 

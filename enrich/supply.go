@@ -133,8 +133,8 @@ func (s *supply) awaitQuota(ctx context.Context) {
 	}
 }
 
-// learned lets them go. s.mu is held.
-func (s *supply) learned() {
+// release lets them go. s.mu is held.
+func (s *supply) release() {
 	select {
 	case <-s.first:
 	default:
@@ -219,7 +219,7 @@ func (s *supply) settle(n int, q quota, err *failure, isProbe bool) {
 	if isProbe {
 		s.probing = false
 	}
-	s.learned()
+	s.release()
 	if q.account < s.newest {
 		return // the key was replaced meanwhile
 	}

@@ -409,3 +409,26 @@ func TestWaitingIsSaid(t *testing.T) {
 		}
 	})
 }
+
+// The new key has a quota of its own, also if it is as large and begins anew at the same time.
+func TestQuotaOfANewKeyIsItsOwn(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		key, remaining := "old", "11"
+		f := start(t, func(w http.ResponseWriter, r *http.Request) {
+			if r.URL.Query().Get("apikey") == "new" {
+				remaining = "900"
+			}
+			saying(200, quotaHeaders("1000", remaining, "3600"), michael)(w, r)
+		}, func(c *enrich.Config) {
+			c.MinRemaining, c.APIKey = 10, func() (string, error) { return key, nil }
+		})
+		f.wantAge(t, "anna", 57)
+		key = "new"
+		for _, name := range []string{"berta", "clara", "dora"} {
+			f.wantAge(t, name, 57)
+		}
+		if got := f.value(t, "signup_sheet_enrich_quota_remaining", ""); got != 900 {
+			t.Errorf("%g remain, want 900", got)
+		}
+	})
+}

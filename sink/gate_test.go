@@ -2,6 +2,7 @@ package sink
 
 import (
 	"context"
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"net"
@@ -13,6 +14,9 @@ import (
 	"testing"
 	"testing/synctest"
 	"time"
+
+	"signup-sheet/credentials"
+	"signup-sheet/internal/certificates"
 )
 
 // TestHoldProbesWithOneRowAtATime: 64 rows, an endpoint that says 401 for ten minutes.
@@ -401,14 +405,27 @@ func TestOneRejectedRowDoesNotStopTheOthers(t *testing.T) {
 // TestAnOutageIsWaitedOut: ten minutes each, then everything is delivered.
 func TestAnOutageIsWaitedOut(t *testing.T) {
 	const outage = 10 * time.Minute
-	for _, name := range []string{"503", "401", "404", "301", "hang", "refused", "no such host"} {
+	for _, name := range []string{"503", "401", "404", "301", "hang", "refused", "no such host", "certificate"} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				begin := time.Now()
 				down := func() bool { return time.Since(begin) < outage }
 				var status int
 				_, _ = fmt.Sscan(name, &status)
-				e := newEndpoint(t, func(_ int, w http.ResponseWriter, r *http.Request) {
+				e := &endpoint{}
+				files := &shelf{dir: t.TempDir()}
+				if name == "certificate" {
+					trusted, other := certificates.NewAuthority(t), certificates.NewAuthority(t)
+					files.put(t, map[string]string{"ca.crt": string(trusted.PEM)})
+					good, bad := trusted.Issue(t, "server").TLS(t), other.Issue(t, "server").TLS(t)
+					e.secure = &tls.Config{MinVersion: tls.VersionTLS12, GetCertificate: func(*tls.ClientHelloInfo) (*tls.Certificate, error) {
+						if down() {
+							return &bad, nil
+						}
+						return &good, nil
+					}}
+				}
+				e.serve(t, func(_ int, w http.ResponseWriter, r *http.Request) {
 					switch {
 					case !down():
 					case status != 0:
@@ -430,13 +447,16 @@ func TestAnOutageIsWaitedOut(t *testing.T) {
 					return all
 				}
 				s := e.sink(t, func(c *Config) {
+					if e.secure != nil {
+						c.URL, c.TLSFiles = "https://127.0.0.1:80/hook", credentials.Files{Authorities: files.path("ca.crt")}
+					}
 					c.Waiting = func(delta int) {
 						mu.Lock()
 						defer mu.Unlock()
 						waiting += delta
 					}
 					c.DialContext = func(ctx context.Context, network, addr string) (net.Conn, error) {
-						if down() && (name == "refused" || name == "no such host") {
+						if down() && (name == "refused" || name == "no such host" || name == "certificate") {
 							mu.Lock()
 							dials = append(dials, time.Now())
 							mu.Unlock()

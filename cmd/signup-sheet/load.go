@@ -264,12 +264,27 @@ func (l *loader) readSecret(name, path string, check func(string) error) secret 
 		l.problem("%s: %v", where, err)
 		return ""
 	}
-	text := strings.TrimSpace(strings.TrimPrefix(string(content), "\ufeff"))
+	text := trimmedSecret(content)
 	if err := check(text); err != nil {
 		l.problem("%s: the content of the file: %v", where, err)
 		return ""
 	}
 	return secret(text)
+}
+
+// trimmedSecret is the secret that a file holds, without the blanks and line breaks around it, and without a byte order mark.
+func trimmedSecret(content []byte) string {
+	return strings.TrimSpace(strings.TrimPrefix(string(content), "\ufeff"))
+}
+
+// agifyKey reads the key in a file as readSecret does.
+func agifyKey(path string) (string, error) {
+	content, err := readSmall(path, "the file")
+	if err != nil {
+		return "", err
+	}
+	key := trimmedSecret(content)
+	return key, token(key)
 }
 
 var tokenPattern = regexp.MustCompile(`^[!-~]+$`)

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"log/slog"
+	"path/filepath"
 	"strings"
 	"testing"
 )
@@ -109,4 +110,22 @@ func TestSecretsAreNeverShown(t *testing.T) {
 			t.Errorf("a secret is in %s", text)
 		}
 	})
+}
+
+// The key of agify is read again for each request as it was checked at the start: blanks, line breaks and a byte order mark around it are
+// no part of it, and a file that is just being written gives none.
+func TestAgifyKeyIsReadAsItWasChecked(t *testing.T) {
+	for content, want := range map[string]string{"key": "key", "key\n": "key", "key\n\n": "key", " key \r\n": "key", "\ufeffkey\n": "key", "": "", "two words": "", "two\nlines": ""} {
+		path := write(t, content)
+		got, err := agifyKey(path)
+		if want == "" && err == nil || want != "" && (err != nil || got != want) {
+			t.Errorf("%q: %q, %v", content, got, err)
+		}
+		if c, loaded := load("run", []string{"--sink.url", testURL, "--agify.api_key_file", path}, nil); (loaded == nil) != (err == nil) || loaded == nil && string(c.Agify.APIKey) != got {
+			t.Errorf("%q: at the start %v", content, loaded)
+		}
+	}
+	if _, err := agifyKey(filepath.Join(t.TempDir(), "none")); err == nil {
+		t.Error("a key of a file that is not there")
+	}
 }

@@ -117,7 +117,7 @@ type agifyConfig struct {
 	URL        string
 	Timeout    time.Duration
 	APIKeyFile string
-	APIKey     secret // from the file that agify.api_key_file names, as it was at the start; empty for none
+	APIKey     secret // from the file that agify.api_key_file names, as it is checked at the start, see agifyKey; empty for none
 
 	CacheSize  int
 	CacheTTL   time.Duration

@@ -178,7 +178,7 @@ func newAges(cfg config, userAgent string, shared *answers, reg prometheus.Regis
 		Concurrency: cfg.Sink.Concurrency,
 	}
 	if cfg.Agify.APIKeyFile != "" {
-		config.APIKey = credentials.Text(cfg.Agify.APIKeyFile).Read
+		config.APIKey = func() (string, error) { return agifyKey(cfg.Agify.APIKeyFile) }
 	}
 	if cfg.Replay.asked() {
 		config.MinRemaining = cfg.Agify.MinRemaining
