@@ -10,6 +10,8 @@ import (
 	"regexp"
 	"slices"
 	"strings"
+
+	"signup-sheet/credentials"
 )
 
 // usageError is every mistake found in a command line, its environment and its file. The program exits with 2.
@@ -264,7 +266,7 @@ func (l *loader) readSecret(name, path string, check func(string) error) secret 
 		l.problem("%s: %v", where, err)
 		return ""
 	}
-	text := trimmedSecret(content)
+	text := strings.TrimSpace(strings.TrimPrefix(string(content), "\ufeff"))
 	if err := check(text); err != nil {
 		l.problem("%s: the content of the file: %v", where, err)
 		return ""
@@ -272,18 +274,13 @@ func (l *loader) readSecret(name, path string, check func(string) error) secret 
 	return secret(text)
 }
 
-// trimmedSecret is the secret that a file holds, without the blanks and line breaks around it, and without a byte order mark.
-func trimmedSecret(content []byte) string {
-	return strings.TrimSpace(strings.TrimPrefix(string(content), "\ufeff"))
-}
-
 // agifyKey reads the key in a file as readSecret does.
 func agifyKey(path string) (string, error) {
-	content, err := readSmall(path, "the file")
+	lines, err := credentials.Text(path).Lines()
 	if err != nil {
 		return "", err
 	}
-	key := trimmedSecret(content)
+	key := strings.Join(lines, "\n")
 	return key, token(key)
 }
 
