@@ -8,6 +8,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"sync"
 	"syscall"
 	"testing"
 	"time"
@@ -38,7 +39,20 @@ func build(t *testing.T) (program string) {
 type process struct {
 	name  string
 	cmd   *exec.Cmd
+	spoke chan struct{} // it wrote something
 	ended chan struct{}
+}
+
+// speech closes spoke when something is written.
+type speech struct {
+	*journal
+	once  sync.Once
+	spoke chan struct{}
+}
+
+func (s *speech) Write(b []byte) (int, error) {
+	s.once.Do(func() { close(s.spoke) })
+	return s.journal.Write(b)
 }
 
 // play is a run in real time with real processes, on kfake or on Apache Kafka.
@@ -154,7 +168,7 @@ func (p *play) start() {
 	name := fmt.Sprintf("p%d", p.started)
 	concurrency, window := 8<<p.rng.IntN(4), 1<<(4+p.rng.IntN(9))
 	p.oracle.tell("%s starts, concurrency %d, window %d", name, concurrency, window)
-	x := &process{name: name, ended: make(chan struct{})}
+	x := &process{name: name, spoke: make(chan struct{}), ended: make(chan struct{})}
 	x.cmd = exec.Command(p.program, "run", //nolint:noctx // it is ended in order, or killed
 		"--kafka.brokers", strings.Join(p.Addrs(), ","), "--kafka.topic", p.topic, "--kafka.group", p.group,
 		"--kafka.session_timeout", processSession.String(), "--kafka.heartbeat_interval", "500ms", "--consumer.commit_interval", "500ms",
@@ -167,7 +181,7 @@ func (p *play) start() {
 		}
 	}
 	x.cmd.Env = append(x.cmd.Env, "SIGNUP_SHEET_SINK_URL="+p.hookURL+name)
-	out := &journal{oracle: p.oracle, member: name}
+	out := &speech{journal: &journal{oracle: p.oracle, member: name}, spoke: x.spoke}
 	x.cmd.Stdout, x.cmd.Stderr = out, out
 	if err := x.cmd.Start(); err != nil {
 		p.t.Fatal(err)
@@ -197,6 +211,10 @@ func (p *play) signal(x *process, sig syscall.Signal) {
 // terminate stops a process in order: whatever it was at, it ends in time and says that all is fine.
 func (p *play) terminate(n int) {
 	x := p.take(n)
+	select { // before it has come to main, it dies of the signal
+	case <-x.spoke:
+	case <-x.ended:
+	}
 	p.oracle.tell("%s is told to stop", x.name)
 	p.signal(x, syscall.SIGTERM)
 	select {
