@@ -76,7 +76,7 @@ ifdef KAFKA
 	CHAOS_SEEDS=$(SEEDS) CHAOS_SEED=$(SEED) KAFKA_BROKERS='three of its own' test/kafka/with \
 		go test $(RACE) -count=1 -timeout 3h -v -run ChaosWithProcesses ./internal/chaos
 else
-	CHAOS_SEEDS=$(SEEDS) CHAOS_SEED=$(SEED) go test $(RACE) -count=1 -timeout 3h -v -run . ./internal/chaos
+	CHAOS_SEEDS=$(SEEDS) CHAOS_SEED=$(SEED) go test $(RACE) -count=1 -parallel 6 -timeout 3h -v -run . ./internal/chaos
 endif
 
 .PHONY: chaos-faults
