@@ -70,7 +70,7 @@ func (g *gate) condemn(d *delivery) judgement {
 // spend gives a row up as far as the budget goes.
 func (g *gate) spend(d *delivery) judgement {
 	switch {
-	case g.evidence.verdicts.has(d.event): // and its dead letter was not written
+	case g.evidence.verdicts.has(d.identity): // and its dead letter was not written
 		return givenUp
 	case g.evidence.verdicts.full(g.rules.budget):
 		if !d.withheld {
@@ -79,6 +79,6 @@ func (g *gate) spend(d *delivery) judgement {
 		}
 		return waits
 	}
-	g.evidence.verdicts.add(d.event)
+	g.evidence.verdicts.add(d.identity)
 	return givenUp
 }

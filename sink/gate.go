@@ -180,7 +180,7 @@ func (g *gate) judge(p pass, d *delivery, a answer) change {
 		if a.began.After(e.shown) {
 			e.shown = a.began
 		}
-		e.verdicts.add("")
+		e.verdicts.add(identity{})
 		g.forget(d)
 	}
 	switch {
