@@ -824,6 +824,20 @@ func TestHubSpotGetsAContact(t *testing.T) {
 	})
 }
 
+// HubSpot takes texts alone, and an empty one deletes what it knows.
+func TestAContactHasTextsAloneAndNoneThatAreEmpty(t *testing.T) {
+	for body, want := range map[string]string{
+		`{"email":42,"firstname":"Zoë","company":""}`: `"id":"42","objectWriteTraceId":"1","properties":{"firstname":"Zoë"}`,
+		`{"email":null,"company":" ","city":"Rome "}`: `"id":"","objectWriteTraceId":"1","properties":{"city":"Rome "}`,
+		`{"email":true,"event_id":"2"}`:               `"id":"true","objectWriteTraceId":"1","properties":{}`,
+	} {
+		got := string(contact(Row{EventID: "1", Body: []byte(body)}))
+		if want = `{"inputs":[{"idProperty":"email",` + want + `}]}`; got != want {
+			t.Errorf("of %s\n%s\nwant\n%s", body, got, want)
+		}
+	}
+}
+
 // TestTheOtherPresetsSendTheRow byte for byte.
 func TestTheOtherPresetsSendTheRow(t *testing.T) {
 	for _, p := range presets() {
