@@ -2,6 +2,8 @@ package main
 
 import (
 	"bytes"
+	"context"
+	"errors"
 	"io"
 	"net/http"
 	"net/http/httptest"
@@ -84,6 +86,25 @@ func TestExplainReadsAFileOrStandardInput(t *testing.T) {
 		if code != exitFine || !strings.Contains(stdout, `{"event_id":"from-a-file",`) || stderr != "" {
 			t.Errorf("%v: exit code %d: %s%s", args, code, stdout, stderr)
 		}
+	}
+}
+
+// Whoever has seen that nothing comes stops it as any other command: with one signal.
+func TestExplainThatWaitsForAnEventIsStopped(t *testing.T) {
+	stdin, stays := io.Pipe()
+	defer stays.Close()
+	ctx, cancel := context.WithCancelCause(t.Context())
+	ended := make(chan int, 1)
+	var out, errs bytes.Buffer
+	go func() { ended <- explainCommand(stdin)(ctx, []string{"--sink.url", secretURL}, nil, &out, &errs) }()
+	cancel(errors.New("received interrupt"))
+	select {
+	case code := <-ended:
+		if code != exitFailed || out.Len() > 0 || errs.String() != "signup-sheet: wait for the event: received interrupt\n" {
+			t.Errorf("exit code %d: %s%s", code, out.String(), errs.String())
+		}
+	case <-time.After(10 * time.Second):
+		t.Fatal("it still waits")
 	}
 }
 

@@ -61,7 +61,7 @@ func (e *explained) words(cfg config) string {
 		step("record", fmt.Sprintf("the value is from %s, %d bytes; there are no key and no headers", oneLine(origin), len(r.Value)))
 	}
 	poison := func() {
-		step("", fmt.Sprintf("The record would be a dead letter of class %s in %s, byte for byte as it is; %s", x.Poison.Class, cfg.DeadLetter.Topic, eventID(cfg, r, x.Poison.EventID, origin)))
+		step("", fmt.Sprintf("The record would be a dead letter of class %s in %s, byte for byte as it is; %s", x.Poison.Class, cfg.DeadLetter.Topic, eventID(cfg, r, x.Poison.EventID, origin, x.Poison)))
 	}
 	switch {
 	case x.Tombstone:
@@ -86,7 +86,7 @@ func (e *explained) words(cfg config) string {
 		validated += "; not in the event: " + missing
 	}
 	step("validate", validated)
-	step("", eventID(cfg, r, x.Signup.EventID, origin))
+	step("", eventID(cfg, r, x.Signup.EventID, origin, nil))
 	if x.Age != nil {
 		step("enrich", "age "+string(x.Age)+", guessed from the first name")
 	} else {
@@ -190,8 +190,12 @@ func some(names []string) string {
 	return strings.Join(names[:most], ", ") + fmt.Sprintf(" and %d more", len(names)-most)
 }
 
-// eventID says what the event id is, and where it comes from.
-func eventID(cfg config, r consumer.Record, id, origin string) string {
+// eventID says what the event id is, and where it comes from. poison is nil for a good record.
+func eventID(cfg config, r consumer.Record, id, origin string, poison *signup.Poison) string {
+	none := "the event has no id"
+	if poison != nil && poison.Class != signup.Invalid {
+		none = "no id can be read in it"
+	}
 	shown := "event id " + oneLine(id)
 	switch {
 	case slices.ContainsFunc(r.Headers, func(h signup.Header) bool { return h.Key == signup.EventIDHeader && string(h.Value) == id }):
@@ -199,9 +203,9 @@ func eventID(cfg config, r consumer.Record, id, origin string) string {
 	case id != signup.EventID(cfg.Kafka.Topic, r.Partition, r.Offset, r.Time):
 		return shown + ", the event's own"
 	case origin != "":
-		return "the event has no id, so in the topic one would be made of topic, partition, offset and time"
+		return none + ", so in the topic one would be made of topic, partition, offset and time"
 	}
-	return shown + ", made of topic, partition, offset and time, because the event has no id"
+	return shown + ", made of topic, partition, offset and time, because " + none
 }
 
 // request is a request as it would be on the wire. On a terminal, what could change it is escaped.
