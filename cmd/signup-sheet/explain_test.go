@@ -16,6 +16,7 @@ import (
 
 	"github.com/twmb/franz-go/pkg/kgo"
 
+	"signup-sheet/internal/certificates"
 	"signup-sheet/internal/kafkatest"
 )
 
@@ -150,14 +151,27 @@ func TestExplainKnowsPresetsAndTheirLimits(t *testing.T) {
 	}
 }
 
-// Whatever authenticates is left out, and nobody is asked for a token.
+// Whatever authenticates is left out, and nobody is asked for anything: neither the webhook, nor for a token, nor for an age.
 func TestExplainLeavesOutWhatAuthenticates(t *testing.T) {
-	const event = `{"id":"x","email":"ann@example.com"}`
-	server := endpoint(t, (*httptest.Server).Start)
+	const event = `{"id":"x","email":"ann@example.com","name":"Ann"}`
+	server, secured := endpoint(t, (*httptest.Server).Start), endpoint(t, (*httptest.Server).StartTLS)
+	authority, dir := certificates.NewAuthority(t), t.TempDir()
+	pair := authority.Issue(t, "S3CR3T")
+	asUser := "http://me:S3CR3T@" + strings.TrimPrefix(server.URL, "http://") + "/S3CR3T"
 	for _, c := range []struct {
 		args []string
 		want []string
 	}{
+		{nil, []string{"\nPOST " + server.URL + "/[secret]\n", "\nIdempotency-Key: x\n\n{"}},
+		{[]string{"--sink.url", asUser}, []string{"\nAuthorization: [secret]\n"}},
+		{[]string{"--sink.auth.mechanism", "basic", "--sink.auth.username", "S3CR3T", "--sink.auth.password_file", write(t, "S3CR3T")}, []string{"\nAuthorization: [secret]\n"}},
+		{
+			[]string{
+				"--sink.url", secured.URL + "/S3CR3T", "--sink.tls.ca_file", certificates.Write(t, dir, "ca.crt", authority.PEM),
+				"--sink.tls.certificate_file", certificates.Write(t, dir, "tls.crt", pair.Certificate), "--sink.tls.key_file", certificates.Write(t, dir, "tls.key", pair.Key),
+			},
+			[]string{"\nPOST " + secured.URL + "/[secret]\n"},
+		},
 		{[]string{"--sink.auth.mechanism", "bearer", "--sink.auth.token_file", write(t, "S3CR3T")}, []string{"\nAuthorization: [secret]\n"}},
 		{[]string{"--sink.auth.mechanism", "api-key", "--sink.auth.header", "X-Sheet-Key", "--sink.auth.token_file", write(t, "S3CR3T")}, []string{"\nX-Sheet-Key: [secret]\n"}},
 		{
@@ -169,7 +183,7 @@ func TestExplainLeavesOutWhatAuthenticates(t *testing.T) {
 			[]string{"\nWebhook-Id: x\n", "\nWebhook-Timestamp: 1", "\nWebhook-Signature: [secret]\n"},
 		},
 	} {
-		code, stdout, stderr := explainedAs(t, event, append(c.args, "--sink.url", "https://hooks.example.com/S3CR3T")...)
+		code, stdout, stderr := explainedAs(t, event, append([]string{"--sink.url", server.URL + "/S3CR3T", "--agify.url", server.URL}, c.args...)...)
 		for _, want := range c.want {
 			if code != exitFine || !strings.Contains(stdout, want) {
 				t.Errorf("%v: exit code %d, want %q in\n%s%s", c.args, code, want, stdout, stderr)
@@ -235,6 +249,33 @@ func TestExplainTakesARecordOfTheTopic(t *testing.T) {
 				t.Errorf("offset %s: exit code %d, want %q in\n%s%s", c.offset, code, want, stdout, stderr)
 			}
 		}
+	}
+}
+
+// Headers and keys hold any bytes: none of them changes a terminal, and what is not UTF-8 is said to be missing from the row.
+func TestExplainOfOddBytesBesideTheEvent(t *testing.T) {
+	cluster, topic := kafkatest.Start(t), kafkatest.UniqueName(t)
+	cluster.CreateTopic(t, topic, 1, nil)
+	cluster.Produce(t, topic, &kgo.Record{
+		Key: []byte("\xff\x1b[2J"), Value: []byte(`{"email":"ann@example.com"}`),
+		Headers: []kgo.RecordHeader{
+			{Key: "a\n\x1b[2J", Value: []byte("x")}, {Key: "", Value: nil}, {Key: "app", Value: []byte("\xff")}, {Key: "\xfe", Value: nil},
+			{Key: "traceparent", Value: []byte("00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01\r\nX-Injected: 1")},
+			{Key: "signup_sheet.dlq.event_id", Value: []byte("e\r\nX-Injected: 1")},
+		},
+	})
+	code, stdout, stderr := explainedAs(t, "", "--kafka.brokers", strings.Join(cluster.Addrs(), ","), "--kafka.topic", topic, "--partition", "0", "--offset", "0",
+		"--sink.columns", "email,app=record.headers.app,none=record.headers.none,key=record.key")
+	for _, want := range []string{
+		`key "\xff\x1b[2J", headers a??[2J, , app, �, traceparent, signup_sheet.dlq.event_id, value of 27 bytes`, "event id e??X-Injected: 1, which the record carries in a header",
+		"app counts as missing", "key counts as missing", `{"email":"ann@example.com","app":null,"none":null,"key":null}`,
+	} {
+		if all := strings.Join(strings.Fields(stdout), " "); code != exitFine || stderr != "" || !strings.Contains(all, want) {
+			t.Errorf("exit code %d, want %q in\n%s%s", code, want, stdout, stderr)
+		}
+	}
+	if strings.Contains(stdout, "\x1b") || strings.Contains(stdout, "\nX-Injected") || strings.Contains(stdout, "Traceparent") {
+		t.Errorf("%q", stdout)
 	}
 }
 
