@@ -218,6 +218,22 @@ func TestExplainAsksForAnAgeWhenToldTo(t *testing.T) {
 	}
 }
 
+// What run does without an age depends on a setting.
+func TestExplainSaysWhatRunWouldDo(t *testing.T) {
+	agify := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(http.StatusBadGateway) }))
+	defer agify.Close()
+	const event = `{"id":"x","email":"ann@example.com","name":"Ann Smith"}`
+	for _, c := range []struct{ required, want string }{
+		{"false", "run would send the row without one, too"},
+		{"true", "run would wait for one, at most agify.required_max_wait, since agify.required is true"},
+	} {
+		code, stdout, _ := explainedAs(t, event, "--enrich", "--agify.url", agify.URL, "--agify.required="+c.required)
+		if all := strings.Join(strings.Fields(stdout), " "); code != exitFine || !strings.Contains(all, c.want) {
+			t.Errorf("exit code %d, want %q in %s", code, c.want, stdout)
+		}
+	}
+}
+
 // From the topic: key and headers are there, and the range, for an offset that is not.
 func TestExplainTakesARecordOfTheTopic(t *testing.T) {
 	cluster, topic := kafkatest.Start(t), kafkatest.UniqueName(t)
@@ -226,8 +242,9 @@ func TestExplainTakesARecordOfTheTopic(t *testing.T) {
 	cluster.Produce(t, topic,
 		&kgo.Record{Partition: 1, Value: []byte("{"), Timestamp: time.Now()},
 		&kgo.Record{Partition: 1, Key: []byte("k-1"), Value: []byte(`{"email":"ann@example.com"}`), Headers: []kgo.RecordHeader{{Key: "traceparent", Value: []byte("00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01")}}, Timestamp: at},
-		&kgo.Record{Partition: 1, Key: []byte("k-2"), Timestamp: time.Now()})
-	flags := []string{"--kafka.brokers", strings.Join(cluster.Addrs(), ","), "--kafka.topic", topic, "--partition", "1", "--offset"}
+		&kgo.Record{Partition: 1, Key: []byte("k-2"), Timestamp: time.Now()},
+		&kgo.Record{Partition: 1, Value: []byte(`{"email":"ann@example.com","name":"` + strings.Repeat("x", 2000) + `"}`), Timestamp: time.Now()})
+	flags := []string{"--kafka.brokers", strings.Join(cluster.Addrs(), ","), "--kafka.topic", topic, "--sink.max_body_bytes", "1KiB", "--partition", "1", "--offset"}
 	for _, c := range []struct {
 		offset string
 		code   int
@@ -236,12 +253,14 @@ func TestExplainTakesARecordOfTheTopic(t *testing.T) {
 		{"0", 1, []string{"poison: the JSON ends too early", "a dead letter of class decode in letters"}},
 		{"1", 0, []string{"partition 1, offset 1, of 2026-11-01T08:15:30.005Z", `key "k-1", headers traceparent, value of 27 bytes`, "made of topic, partition, offset and time", "Traceparent: 00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01", `"timestamp":"2026-11-01T08:15:30.005Z"`}},
 		{"2", 1, []string{"tombstone: it would be skipped"}},
-		{"3", 1, []string{"partition 1 has no offset 3 yet: its offsets are 0 to 2"}},
+		{"3", 1, []string{"of class too_large in letters"}},
+		{"4", 1, []string{"partition 1 has no offset 4 yet: its offsets are 0 to 3"}},
 		{"1", 1, []string{"dead_letter.force names the record"}},
+		{"3", 1, []string{"dead_letter.force names the record"}}, // before it is looked at
 	} {
 		args := append(slices.Clone(flags), c.offset)
 		if strings.Contains(c.want[0], "force") {
-			args = append(args, "--dead_letter.force", "1:1")
+			args = append(args, "--dead_letter.force", "1:"+c.offset)
 		}
 		code, stdout, stderr := explainedAs(t, "", args...)
 		for _, want := range c.want {

@@ -97,11 +97,11 @@ func (e *explained) words(cfg config) string {
 		step("", note)
 	}
 	switch {
-	case x.GivenUp != nil:
-		step("send", fmt.Sprintf("nothing, now and then: %v. It would be a dead letter of class %s in %s", x.GivenUp, x.GivenUp.Class, cfg.DeadLetter.Topic))
-		return b.String()
 	case x.Forced:
 		step("send", "nothing, now and then: dead_letter.force names the record, which would be a dead letter of class exhausted in "+cfg.DeadLetter.Topic)
+		return b.String()
+	case x.GivenUp != nil:
+		step("send", fmt.Sprintf("nothing, now and then: %v. It would be a dead letter of class %s in %s", x.GivenUp, x.GivenUp.Class, cfg.DeadLetter.Topic))
 		return b.String()
 	}
 	step("send", "nothing was sent; it would be this request:")
@@ -124,7 +124,11 @@ func (e *explained) ageless(cfg config) string {
 	case "skipped":
 		return "the event has no first name to ask about"
 	}
-	return "agify has not answered, or its quota is used up; run would send the row without one, too"
+	const silent = "agify has not answered, or its quota is used up; run would "
+	if cfg.Agify.Required {
+		return silent + "wait for one, at most agify.required_max_wait, since agify.required is true"
+	}
+	return silent + "send the row without one, too"
 }
 
 // poisonous says what is wrong with a record, and where.
