@@ -98,10 +98,10 @@ func (e *explained) words(cfg config) string {
 	}
 	switch {
 	case x.Forced:
-		step("send", "nothing, now and then: dead_letter.force names the record, which would be a dead letter of class exhausted in "+cfg.DeadLetter.Topic)
+		step("send", "nothing, neither now nor by run: dead_letter.force names the record, which would be a dead letter of class exhausted in "+cfg.DeadLetter.Topic)
 		return b.String()
 	case x.GivenUp != nil:
-		step("send", fmt.Sprintf("nothing, now and then: %v. It would be a dead letter of class %s in %s", x.GivenUp, x.GivenUp.Class, cfg.DeadLetter.Topic))
+		step("send", fmt.Sprintf("nothing, neither now nor by run: %v. It would be a dead letter of class %s in %s", x.GivenUp, x.GivenUp.Class, cfg.DeadLetter.Topic))
 		return b.String()
 	}
 	step("send", "nothing was sent; it would be this request:")
