@@ -182,6 +182,13 @@ func TestProbeEscapesWhatItIsTold(t *testing.T) {
 		w.WriteHeader(http.StatusTeapot)
 		_, _ = io.WriteString(w, "\x1b[2J\u009b2J"+strings.Repeat("x", 2000))
 	})
+	_, redirected := probedWith(t, (*httptest.Server).Start, func(w http.ResponseWriter, _ *http.Request) {
+		w.Header().Set("Location", "https://a%C2%9B2J.example/")
+		w.WriteHeader(http.StatusFound)
+	})
+	if strings.Contains(redirected, "\u009b") || !strings.Contains(redirected, `to https://a\u009b2J.example`) {
+		t.Errorf("%q", redirected)
+	}
 	if strings.ContainsAny(out, "\x1b\u009b") || strings.Contains(out, strings.Repeat("x", 500)) || !strings.Contains(out, "verdict     endpoint, rejected: ") {
 		t.Errorf("%q", out)
 	}
