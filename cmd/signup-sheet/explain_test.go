@@ -3,7 +3,6 @@ package main
 import (
 	"bytes"
 	"context"
-	"errors"
 	"io"
 	"net/http"
 	"net/http/httptest"
@@ -94,14 +93,14 @@ func TestExplainReadsAFileOrStandardInput(t *testing.T) {
 func TestExplainThatWaitsForAnEventIsStopped(t *testing.T) {
 	stdin, stays := io.Pipe()
 	defer stays.Close()
-	ctx, cancel := context.WithCancelCause(t.Context())
+	ctx, cancel := context.WithCancel(t.Context())
 	ended := make(chan int, 1)
 	var out, errs bytes.Buffer
 	go func() { ended <- explainCommand(stdin)(ctx, []string{"--sink.url", secretURL}, nil, &out, &errs) }()
-	cancel(errors.New("received interrupt"))
+	cancel()
 	select {
 	case code := <-ended:
-		if code != exitFailed || out.Len() > 0 || errs.String() != "signup-sheet: wait for the event: received interrupt\n" {
+		if code != exitFailed || out.Len() > 0 || errs.String() != "signup-sheet: wait for the event: context canceled\n" {
 			t.Errorf("exit code %d: %s%s", code, out.String(), errs.String())
 		}
 	case <-time.After(10 * time.Second):
@@ -278,7 +277,10 @@ func TestExplainOfOddBytesBesideTheEvent(t *testing.T) {
 	cluster.Produce(t, topic, &kgo.Record{
 		Key: []byte("\xff\x1b[2J"), Value: []byte(`{"email":"ann@example.com"}`),
 		Headers: []kgo.RecordHeader{
-			{Key: "a\n\x1b[2J", Value: []byte("x")}, {Key: "", Value: nil}, {Key: "app", Value: []byte("\xff")}, {Key: "\xfe", Value: nil},
+			{Key: "a\n\x1b[2J", Value: []byte("x")},
+			{Key: "", Value: nil},
+			{Key: "app", Value: []byte("\xff")},
+			{Key: "\xfe", Value: nil},
 			{Key: "traceparent", Value: []byte("00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01\r\nX-Injected: 1")},
 			{Key: "signup_sheet.dlq.event_id", Value: []byte("e\r\nX-Injected: 1")},
 		},
