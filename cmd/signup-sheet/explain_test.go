@@ -96,7 +96,10 @@ func TestExplainThatWaitsForAnEventIsStopped(t *testing.T) {
 	ctx, cancel := context.WithCancel(t.Context())
 	ended := make(chan int, 1)
 	var out, errs bytes.Buffer
-	go func() { ended <- explainCommand(stdin)(ctx, []string{"--sink.url", secretURL}, nil, &out, &errs) }()
+	go func() {
+		code := explainCommand(stdin)(ctx, []string{"--sink.url", secretURL}, nil, &out, &errs)
+		ended <- code
+	}()
 	cancel()
 	select {
 	case code := <-ended:
