@@ -58,7 +58,7 @@ func (e *explained) words(cfg config) string {
 		step("record", fmt.Sprintf("%s, partition %d, offset %d, of %s", cfg.Kafka.Topic, r.Partition, r.Offset, r.Time.UTC().Format("2006-01-02T15:04:05.000Z")))
 		step("", fmt.Sprintf("%s, %s, value of %d bytes", keyOf(r.Key), headersOf(r.Headers), len(r.Value)))
 	} else {
-		step("record", fmt.Sprintf("the value is from %s, %d bytes; there are no key and no headers", oneLine(origin), len(r.Value)))
+		step("record", fmt.Sprintf("the value is from %s, %d bytes; there are no key and no headers, and it counts as offset 0 of partition 0, of now", oneLine(origin), len(r.Value)))
 	}
 	poison := func() {
 		step("", fmt.Sprintf("The record would be a dead letter of class %s in %s, byte for byte as it is; %s", x.Poison.Class, cfg.DeadLetter.Topic, eventID(cfg, r, x.Poison.EventID, origin, x.Poison)))
