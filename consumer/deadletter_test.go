@@ -10,6 +10,7 @@ import (
 	"strconv"
 	"strings"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/twmb/franz-go/pkg/kgo"
@@ -380,4 +381,21 @@ func TestARowTooLargeForTheEndpointIsADeadLetterWithoutARequest(t *testing.T) {
 	if state := s.sheet.State(); state.Rows != 1 || state.Attempts != 1 {
 		t.Errorf("%+v", state)
 	}
+}
+
+// An id that is the same in many events does not make one row of them: each uses the budget.
+func TestRowsWithOneEventIDUseTheBudgetEach(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := setVirtual(t, 2)
+		const rows, budget = 40, 20
+		records := make([]*kgo.Record, rows)
+		for i := range records {
+			records[i] = &kgo.Record{Key: fmt.Append(nil, i), Value: event("constant"), Partition: int32(i % 2)}
+		}
+		s.Produce(t, s.topic, records...)
+		m := s.join(t, func(cfg *consumer.Config) { cfg.Sink.MaxBodyBytes = 10 })
+		await(t, "as many dead letters as the budget has", func() bool {
+			return m.metric(t, "dead_letters_total") == budget && m.metric(t, "dead_letters_withheld") == rows-budget
+		})
+	})
 }

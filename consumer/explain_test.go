@@ -4,6 +4,8 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"fmt"
+	"slices"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -112,6 +114,47 @@ func TestExplainSaysWhichOffsetsThereAre(t *testing.T) {
 		}
 		if err := first.EndTransaction(t.Context(), kgo.TryAbort); err != nil {
 			t.Fatal(err)
+		}
+	})
+}
+
+// Every offset of a compacted log is a record, or is said to be none at once and with the next one that is, up to its end. Batches at its
+// end may be without records.
+func TestExplainOfACompactedLog(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := setVirtual(t, 1)
+		s.compacted(t)
+		s.Produce(t, s.topic, &kgo.Record{Key: []byte("stays"), Value: event("stays")})
+		for i := range 11 {
+			s.publish(t, fmt.Sprintf("c%d", i), 9, 1+i%9)
+		}
+		s.Fake().Compact()
+		left := s.ReadAll(t, s.topic)
+		if len(left) == 0 || len(left) > 50 {
+			t.Fatalf("%d records left of 100", len(left))
+		}
+		for offset := range int64(100) {
+			began := time.Now()
+			x, err := s.explainAt(t, 0, offset)
+			next := slices.IndexFunc(left, func(r *kgo.Record) bool { return r.Offset >= offset })
+			switch {
+			case next >= 0 && left[next].Offset == offset:
+				if err != nil || x.Record.Offset != offset {
+					t.Errorf("offset %d: %v", offset, err)
+				}
+			case next >= 0:
+				if want := fmt.Sprintf("partition 0 has no record at offset %d: compaction removed it, its transaction was aborted, or it is a mark of Kafka's own; the next record is at %d", offset, left[next].Offset); err == nil || err.Error() != want {
+					t.Errorf("offset %d: %v, want %s", offset, err, want)
+				}
+			}
+			if took := time.Since(began); took > time.Second {
+				t.Errorf("offset %d: %v and %v", offset, err, took)
+			}
+		}
+		s.publish(t, "tail", 5, 5)
+		s.forge(105, func(int64) []byte { return emptied(100, 104) })
+		if _, err := s.explainAt(t, 0, 102); err == nil || !strings.HasPrefix(err.Error(), "partition 0 has no record at offset 102: compaction removed it") || strings.Contains(err.Error(), "next") {
+			t.Errorf("in an empty batch: %v", err)
 		}
 	})
 }

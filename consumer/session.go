@@ -216,6 +216,7 @@ func (c *Consumer) row(ctx context.Context, e *entry, s *signup.Signup) (sink.Ro
 // rowOf maps a record, its signup and an age to the columns.
 func (c *Consumer) rowOf(e *entry, s *signup.Signup, age age) sink.Row {
 	row := c.columns.row(e.window.partition, &e.record, s, age)
+	row.Place = [2]int64{int64(e.window.partition), e.offset}
 	if parent := e.header("traceparent"); parent != nil {
 		row.TraceParent, row.TraceState = string(parent), string(e.header("tracestate"))
 	}

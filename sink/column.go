@@ -115,10 +115,15 @@ type parser struct {
 	errs    []error
 }
 
-// problem notes what is wrong at an index of the text.
+// problem notes what is wrong at an index of the text, on one line.
 func (p *parser) problem(at int, format string, args ...any) {
 	args = append([]any{utf8.RuneCountInString(p.text[:at]) + 1}, args...)
-	p.errs = append(p.errs, fmt.Errorf("at character %d: "+format, args...))
+	p.errs = append(p.errs, errors.New(strings.Map(func(r rune) rune {
+		if unicode.IsPrint(r) {
+			return r
+		}
+		return '?'
+	}, fmt.Sprintf("at character %d: "+format, args...))))
 }
 
 // column reads all of the text. After a mistake in the grammar it gives up; after a
@@ -225,7 +230,7 @@ func (p *parser) value(c *Column) bool {
 	}
 	var err error
 	if c.Path, err = p.resolve(path); err != nil {
-		p.problem(start, "%w", err)
+		p.problem(start, "%v", err)
 	}
 	return true
 }
@@ -246,7 +251,7 @@ func (p *parser) function(c *Column) bool {
 		step, err := f.make(args)
 		switch {
 		case err != nil:
-			p.problem(start, "%s: %w", name, err)
+			p.problem(start, "%s: %v", name, err)
 		case step != nil:
 			c.steps = append(c.steps, step)
 		}

@@ -129,7 +129,7 @@ func TestListsOfColumnsAreSplitAtTheirOwnCommas(t *testing.T) {
 // Whatever is written, columns are read or refused, and what is refused is said in lines of UTF-8 that name the column.
 func FuzzParseColumns(f *testing.F) {
 	for _, text := range []string{
-		"email", "x=signup.metadata.'a.b'|date('2006', UTC)|default(\"\")", "'a''b'=1.5|json", "x=|", "a|b(c,'d'", "ä=ö.ü", "\x00=\xff", "x= 'y' |raw|safe",
+		"email", "x=signup.metadata.'a.b'|date('2006', UTC)|default(\"\")", "'a''b'=1.5|json", "x=|", "a|b(c,'d'", "ä=ö.ü", "\x00=\xff", "x= 'y' |raw|safe", "'\n'",
 	} {
 		f.Add(text)
 	}

@@ -61,7 +61,7 @@ func (e *GivenUp) Error() string {
 // delivery is what is known of a row on its way. All but row, which identifies it at
 // the gate, belongs to Deliver, which lends it to the gate.
 type delivery struct {
-	event    string // the row's HeaderID
+	identity identity
 	row      uint64 // 0: not at the gate
 	attempts int    // requests sent
 	backoffs int
@@ -89,7 +89,7 @@ type delivery struct {
 //
 // Rows may reach the endpoint more than once: Idempotency-Key tells them apart.
 func (s *Sink) Deliver(ctx context.Context, row Row) error {
-	d := delivery{event: row.HeaderID}
+	d := delivery{identity: identity{row.HeaderID, row.Place}}
 	defer s.gate.end(&d)
 	if tooLarge := s.tooLarge(row); tooLarge != nil {
 		for s.gate.condemn(&d) == waits {

@@ -130,35 +130,41 @@ func (e *evidence) end(d *delivery) {
 	}
 }
 
-// verdicts are the latest ones on rows: the event id of each that was given up, and
+// identity tells rows apart, also those of events with one id.
+type identity struct {
+	event string // the row's HeaderID
+	place [2]int64
+}
+
+// verdicts are the latest ones on rows: which row it was for each that was given up, and
 // nothing for one that was accepted.
 type verdicts struct {
-	latest  [100]string
+	latest  [100]identity
 	next    int
 	givenUp int
 }
 
-func (v *verdicts) add(event string) {
-	if v.latest[v.next] != "" {
+func (v *verdicts) add(row identity) {
+	if v.latest[v.next] != (identity{}) {
 		v.givenUp--
 	}
-	if event != "" {
+	if row != (identity{}) {
 		v.givenUp++
 	}
-	v.latest[v.next] = event
+	v.latest[v.next] = row
 	v.next = (v.next + 1) % len(v.latest)
 }
 
 // full reports whether one more that is given up would be more than budget of the latest.
 func (v *verdicts) full(budget int) bool {
-	if v.latest[v.next] != "" {
+	if v.latest[v.next] != (identity{}) {
 		return v.givenUp > budget // it takes the place of another
 	}
 	return v.givenUp >= budget
 }
 
-// has reports whether the event was given up. It comes again if the session ended
+// has reports whether the row was given up. It comes again if the session ended
 // before its dead letter was written.
-func (v *verdicts) has(event string) bool {
-	return v.givenUp > 0 && slices.Contains(v.latest[:], event)
+func (v *verdicts) has(row identity) bool {
+	return v.givenUp > 0 && slices.Contains(v.latest[:], row)
 }

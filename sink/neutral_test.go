@@ -29,6 +29,9 @@ func TestFormulasAreNeutralised(t *testing.T) {
 		`"－1"`:            `"'－1"`,
 		`"＠x"`:            `"'＠x"`,
 		`"﹦1"`:            `"'﹦1"`,
+		`"﹢1"`:            `"'﹢1"`,
+		`"﹣1"`:            `"'﹣1"`,
+		`"﹫x"`:            `"'﹫x"`,
 		// Hidden behind escapes, blanks, controls and marks without a width.
 		`"\u003d1"`:        `"'\u003d1"`,
 		`"\uff1d1"`:        `"'\uff1d1"`,

@@ -198,7 +198,7 @@ func answers() []struct {
 	preset, name, want string
 	answer             http.HandlerFunc
 } {
-	return []struct {
+	all := []struct {
 		preset, name, want string
 		answer             http.HandlerFunc
 	}{
@@ -269,12 +269,12 @@ func answers() []struct {
 
 		{"slack", "posted", "accepted", usual()["slack"]},
 		{"slack", "no such message", "refused", says(400, textType, "invalid_payload")},
-		{"slack", "the person is gone", reasonRejected, says(400, textType, "user_not_found")},
 		{"slack", "no hook", reasonNotFound, says(404, textType, "no_service")},
 		{"slack", "no channel", reasonNotFound, says(404, textType, "channel_not_found")},
 		{"slack", "archived", reasonNotFound, says(410, textType, "channel_is_archived")},
 		{"slack", "prohibited", reasonUnauthorised, says(403, textType, "action_prohibited")},
 		{"slack", "its own trouble", reasonFailing, says(500, textType, "rollup_error")},
+		{"slack", "rate limit, with the status of a bad message", reasonFailing, says(400, textType, "rate_limited")},
 		{"slack", "rate limit", reasonRateLimited, says(429, textType, "rate_limited")},
 		{"slack", "a page", reasonUnconfirmed, says(200, htmlType, loginPage)},
 		{"slack", "not ok", reasonUnconfirmed, says(200, textType, "not ok")},
@@ -306,6 +306,16 @@ func answers() []struct {
 		{"generic", "another status of success", "accepted", says(202, textType, "")},
 		{"generic", "Google's redirect", reasonRedirected, redirectTo(302, "https://script.googleusercontent.com/macros/echo?user_content_key=k3y")},
 	}
+	// Slack says these with 400 too, though no message would go.
+	for _, text := range []string{
+		"no_service", "no_team", "no_active_hooks", "invalid_token", "team_disabled", "user_not_found", "channel_not_found",
+		"channel_is_archived", "action_prohibited", "posting_to_general_channel_denied",
+	} {
+		said := all[0]
+		said.preset, said.name, said.want, said.answer = "slack", text+", with the status of a bad message", reasonRejected, says(400, textType, text)
+		all = append(all, said)
+	}
+	return all
 }
 
 // TestPresetsUnderstandWhatVendorsSay: one row after another gets the answer, others are
@@ -822,6 +832,20 @@ func TestHubSpotGetsAContact(t *testing.T) {
 			t.Errorf("sent %s\nwant %s", got, want)
 		}
 	})
+}
+
+// HubSpot takes texts alone, and an empty one deletes what it knows.
+func TestAContactHasTextsAloneAndNoneThatAreEmpty(t *testing.T) {
+	for body, want := range map[string]string{
+		`{"email":42,"firstname":"Zoë","company":""}`: `"id":"42","objectWriteTraceId":"1","properties":{"firstname":"Zoë"}`,
+		`{"email":null,"company":" ","city":"Rome "}`: `"id":"","objectWriteTraceId":"1","properties":{"city":"Rome "}`,
+		`{"email":true,"event_id":"2"}`:               `"id":"true","objectWriteTraceId":"1","properties":{}`,
+	} {
+		got := string(contact(Row{EventID: "1", Body: []byte(body)}))
+		if want = `{"inputs":[{"idProperty":"email",` + want + `}]}`; got != want {
+			t.Errorf("of %s\n%s\nwant\n%s", body, got, want)
+		}
+	}
 }
 
 // TestTheOtherPresetsSendTheRow byte for byte.

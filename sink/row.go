@@ -16,6 +16,9 @@ type Row struct {
 	// HeaderID identifies the event in the Idempotency-Key header and in logs. It is at
 	// most 255 printable ASCII characters, none of them a dot or a blank.
 	HeaderID string
+	// Place is where the row comes from, in whatever way the caller counts: it tells rows
+	// apart whose events have one id, and is the same when a row is delivered again.
+	Place [2]int64
 	// Body is the JSON object that is sent, byte for byte. It must not change
 	// while the row is being delivered.
 	Body []byte

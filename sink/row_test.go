@@ -147,6 +147,7 @@ func TestFunctions(t *testing.T) {
 		{"p|date(2006-01-02T15:04:05.000)", `1795252530123`, `"2026-11-21T09:15:30.123"`},
 		{"p|date(2006-01-02T15:04:05.000)", `1795252530.5`, `"2026-11-21T09:15:30.500"`},
 		{"p|date", `-1`, `"1969-12-31"`},
+		{"p|date", `-1000000000000`, `"1938-04-24"`},
 		{"p|date", ``, `null`},
 	} {
 		if got := of(t, MappingConfig{HashKey: []byte("Jefe")}, c.column, c.value); got != c.want {

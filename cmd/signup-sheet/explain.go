@@ -120,11 +120,11 @@ func explain(ctx context.Context, cfg config, log *slog.Logger, stdin io.Reader,
 	var e explained
 	var r consumer.Record
 	if cfg.Explain.Partition == nil {
-		var err error
-		if r.Value, e.origin, err = readEvent(cfg.Explain.File, stdin, stderr); err != nil {
-			return nil, &usageError{command: "explain", problems: []string{err.Error()}}
+		read, err := awaitEvent(ctx, cfg.Explain.File, stdin, stderr)
+		if err != nil {
+			return nil, err
 		}
-		r.Time = time.Now()
+		r.Value, e.origin, r.Time = read.event, read.origin, time.Now()
 	}
 	cfg.Agify.Enabled = cfg.Agify.Enabled && cfg.Explain.Enrich
 	cfg.Agify.CacheTopic = "" // agify itself is asked
@@ -151,12 +151,41 @@ func explain(ctx context.Context, cfg config, log *slog.Logger, stdin io.Reader,
 // largestEvent is what event.max_bytes allows at most, and one more.
 const largestEvent = 512*mebibyte + 1
 
-// readEvent reads the value of a record from a file or standard input.
-func readEvent(path string, stdin io.Reader, stderr io.Writer) (event []byte, origin string, err error) {
-	if path == "" || path == "-" {
-		if isTerminal(stdin) {
-			say(stderr, "the event, then Ctrl-D:\n")
+// reading is the value of a record that is not from the topic.
+type reading struct {
+	event  []byte
+	origin string
+	err    error
+}
+
+// awaitEvent reads the value of a record from a file or standard input, until ctx ends. Nothing
+// but the program's end ends the reading of a terminal or a pipe.
+func awaitEvent(ctx context.Context, path string, stdin io.Reader, stderr io.Writer) (reading, error) {
+	if path == "" {
+		path = "-"
+	}
+	if path == "-" && isTerminal(stdin) {
+		say(stderr, "the event, then Ctrl-D:\n")
+	}
+	done := make(chan reading, 1)
+	go func() {
+		var r reading
+		r.event, r.origin, r.err = readEvent(path, stdin)
+		done <- r
+	}()
+	select {
+	case r := <-done:
+		if r.err != nil {
+			return r, &usageError{command: "explain", problems: []string{r.err.Error()}}
 		}
+		return r, nil
+	case <-ctx.Done():
+		return reading{}, fmt.Errorf("wait for the event: %w", context.Cause(ctx))
+	}
+}
+
+func readEvent(path string, stdin io.Reader) (event []byte, origin string, err error) {
+	if path == "-" {
 		if event, err = io.ReadAll(io.LimitReader(stdin, largestEvent)); err != nil {
 			return nil, "", fmt.Errorf("read standard input: %w", err)
 		}

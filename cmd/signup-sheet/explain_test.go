@@ -2,6 +2,7 @@ package main
 
 import (
 	"bytes"
+	"context"
 	"io"
 	"net/http"
 	"net/http/httptest"
@@ -14,6 +15,7 @@ import (
 
 	"github.com/twmb/franz-go/pkg/kgo"
 
+	"signup-sheet/internal/certificates"
 	"signup-sheet/internal/kafkatest"
 )
 
@@ -87,6 +89,28 @@ func TestExplainReadsAFileOrStandardInput(t *testing.T) {
 	}
 }
 
+// Whoever has seen that nothing comes stops it as any other command: with one signal.
+func TestExplainThatWaitsForAnEventIsStopped(t *testing.T) {
+	stdin, stays := io.Pipe()
+	defer stays.Close()
+	ctx, cancel := context.WithCancel(t.Context())
+	ended := make(chan int, 1)
+	var out, errs bytes.Buffer
+	go func() {
+		code := explainCommand(stdin)(ctx, []string{"--sink.url", secretURL}, nil, &out, &errs)
+		ended <- code
+	}()
+	cancel()
+	select {
+	case code := <-ended:
+		if code != exitFailed || out.Len() > 0 || errs.String() != "signup-sheet: wait for the event: context canceled\n" {
+			t.Errorf("exit code %d: %s%s", code, out.String(), errs.String())
+		}
+	case <-time.After(10 * time.Second):
+		t.Fatal("it still waits")
+	}
+}
+
 func TestExplainMistakes(t *testing.T) {
 	for _, c := range []struct {
 		args []string
@@ -129,14 +153,27 @@ func TestExplainKnowsPresetsAndTheirLimits(t *testing.T) {
 	}
 }
 
-// Whatever authenticates is left out, and nobody is asked for a token.
+// Whatever authenticates is left out, and nobody is asked for anything: neither the webhook, nor for a token, nor for an age.
 func TestExplainLeavesOutWhatAuthenticates(t *testing.T) {
-	const event = `{"id":"x","email":"ann@example.com"}`
-	server := endpoint(t, (*httptest.Server).Start)
+	const event = `{"id":"x","email":"ann@example.com","name":"Ann"}`
+	server, secured := endpoint(t, (*httptest.Server).Start), endpoint(t, (*httptest.Server).StartTLS)
+	authority, dir := certificates.NewAuthority(t), t.TempDir()
+	pair := authority.Issue(t, "S3CR3T")
+	asUser := "http://me:S3CR3T@" + strings.TrimPrefix(server.URL, "http://") + "/S3CR3T"
 	for _, c := range []struct {
 		args []string
 		want []string
 	}{
+		{nil, []string{"\nPOST " + server.URL + "/[secret]\n", "\nIdempotency-Key: x\n\n{"}},
+		{[]string{"--sink.url", asUser}, []string{"\nAuthorization: [secret]\n"}},
+		{[]string{"--sink.auth.mechanism", "basic", "--sink.auth.username", "S3CR3T", "--sink.auth.password_file", write(t, "S3CR3T")}, []string{"\nAuthorization: [secret]\n"}},
+		{
+			[]string{
+				"--sink.url", secured.URL + "/S3CR3T", "--sink.tls.ca_file", certificates.Write(t, dir, "ca.crt", authority.PEM),
+				"--sink.tls.certificate_file", certificates.Write(t, dir, "tls.crt", pair.Certificate), "--sink.tls.key_file", certificates.Write(t, dir, "tls.key", pair.Key),
+			},
+			[]string{"\nPOST " + secured.URL + "/[secret]\n"},
+		},
 		{[]string{"--sink.auth.mechanism", "bearer", "--sink.auth.token_file", write(t, "S3CR3T")}, []string{"\nAuthorization: [secret]\n"}},
 		{[]string{"--sink.auth.mechanism", "api-key", "--sink.auth.header", "X-Sheet-Key", "--sink.auth.token_file", write(t, "S3CR3T")}, []string{"\nX-Sheet-Key: [secret]\n"}},
 		{
@@ -148,7 +185,7 @@ func TestExplainLeavesOutWhatAuthenticates(t *testing.T) {
 			[]string{"\nWebhook-Id: x\n", "\nWebhook-Timestamp: 1", "\nWebhook-Signature: [secret]\n"},
 		},
 	} {
-		code, stdout, stderr := explainedAs(t, event, append(c.args, "--sink.url", "https://hooks.example.com/S3CR3T")...)
+		code, stdout, stderr := explainedAs(t, event, append([]string{"--sink.url", server.URL + "/S3CR3T", "--agify.url", server.URL}, c.args...)...)
 		for _, want := range c.want {
 			if code != exitFine || !strings.Contains(stdout, want) {
 				t.Errorf("%v: exit code %d, want %q in\n%s%s", c.args, code, want, stdout, stderr)
@@ -183,6 +220,22 @@ func TestExplainAsksForAnAgeWhenToldTo(t *testing.T) {
 	}
 }
 
+// What run does without an age depends on a setting.
+func TestExplainSaysWhatRunWouldDo(t *testing.T) {
+	agify := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(http.StatusBadGateway) }))
+	defer agify.Close()
+	const event = `{"id":"x","email":"ann@example.com","name":"Ann Smith"}`
+	for _, c := range []struct{ required, want string }{
+		{"false", "run would send the row without one, too"},
+		{"true", "run would wait for one, at most agify.required_max_wait, since agify.required is true"},
+	} {
+		code, stdout, _ := explainedAs(t, event, "--enrich", "--agify.url", agify.URL, "--agify.required="+c.required)
+		if all := strings.Join(strings.Fields(stdout), " "); code != exitFine || !strings.Contains(all, c.want) {
+			t.Errorf("exit code %d, want %q in %s", code, c.want, stdout)
+		}
+	}
+}
+
 // From the topic: key and headers are there, and the range, for an offset that is not.
 func TestExplainTakesARecordOfTheTopic(t *testing.T) {
 	cluster, topic := kafkatest.Start(t), kafkatest.UniqueName(t)
@@ -191,8 +244,9 @@ func TestExplainTakesARecordOfTheTopic(t *testing.T) {
 	cluster.Produce(t, topic,
 		&kgo.Record{Partition: 1, Value: []byte("{"), Timestamp: time.Now()},
 		&kgo.Record{Partition: 1, Key: []byte("k-1"), Value: []byte(`{"email":"ann@example.com"}`), Headers: []kgo.RecordHeader{{Key: "traceparent", Value: []byte("00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01")}}, Timestamp: at},
-		&kgo.Record{Partition: 1, Key: []byte("k-2"), Timestamp: time.Now()})
-	flags := []string{"--kafka.brokers", strings.Join(cluster.Addrs(), ","), "--kafka.topic", topic, "--partition", "1", "--offset"}
+		&kgo.Record{Partition: 1, Key: []byte("k-2"), Timestamp: time.Now()},
+		&kgo.Record{Partition: 1, Value: []byte(`{"email":"ann@example.com","name":"` + strings.Repeat("x", 2000) + `"}`), Timestamp: time.Now()})
+	flags := []string{"--kafka.brokers", strings.Join(cluster.Addrs(), ","), "--kafka.topic", topic, "--sink.max_body_bytes", "1KiB", "--partition", "1", "--offset"}
 	for _, c := range []struct {
 		offset string
 		code   int
@@ -201,12 +255,14 @@ func TestExplainTakesARecordOfTheTopic(t *testing.T) {
 		{"0", 1, []string{"poison: the JSON ends too early", "a dead letter of class decode in letters"}},
 		{"1", 0, []string{"partition 1, offset 1, of 2026-11-01T08:15:30.005Z", `key "k-1", headers traceparent, value of 27 bytes`, "made of topic, partition, offset and time", "Traceparent: 00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01", `"timestamp":"2026-11-01T08:15:30.005Z"`}},
 		{"2", 1, []string{"tombstone: it would be skipped"}},
-		{"3", 1, []string{"partition 1 has no offset 3 yet: its offsets are 0 to 2"}},
+		{"3", 1, []string{"of class too_large in letters"}},
+		{"4", 1, []string{"partition 1 has no offset 4 yet: its offsets are 0 to 3"}},
 		{"1", 1, []string{"dead_letter.force names the record"}},
+		{"3", 1, []string{"dead_letter.force names the record"}}, // before it is looked at
 	} {
 		args := append(slices.Clone(flags), c.offset)
 		if strings.Contains(c.want[0], "force") {
-			args = append(args, "--dead_letter.force", "1:1")
+			args = append(args, "--dead_letter.force", "1:"+c.offset)
 		}
 		code, stdout, stderr := explainedAs(t, "", args...)
 		for _, want := range c.want {
@@ -214,6 +270,36 @@ func TestExplainTakesARecordOfTheTopic(t *testing.T) {
 				t.Errorf("offset %s: exit code %d, want %q in\n%s%s", c.offset, code, want, stdout, stderr)
 			}
 		}
+	}
+}
+
+// Headers and keys hold any bytes: none of them changes a terminal, and what is not UTF-8 is said to be missing from the row.
+func TestExplainOfOddBytesBesideTheEvent(t *testing.T) {
+	cluster, topic := kafkatest.Start(t), kafkatest.UniqueName(t)
+	cluster.CreateTopic(t, topic, 1, nil)
+	cluster.Produce(t, topic, &kgo.Record{
+		Key: []byte("\xff\x1b[2J"), Value: []byte(`{"email":"ann@example.com"}`),
+		Headers: []kgo.RecordHeader{
+			{Key: "a\n\x1b[2J", Value: []byte("x")},
+			{Key: "", Value: nil},
+			{Key: "app", Value: []byte("\xff")},
+			{Key: "\xfe", Value: nil},
+			{Key: "traceparent", Value: []byte("00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01\r\nX-Injected: 1")},
+			{Key: "signup_sheet.dlq.event_id", Value: []byte("e\r\nX-Injected: 1")},
+		},
+	})
+	code, stdout, stderr := explainedAs(t, "", "--kafka.brokers", strings.Join(cluster.Addrs(), ","), "--kafka.topic", topic, "--partition", "0", "--offset", "0",
+		"--sink.columns", "email,app=record.headers.app,none=record.headers.none,key=record.key")
+	for _, want := range []string{
+		`key "\xff\x1b[2J", headers a??[2J, , app, �, traceparent, signup_sheet.dlq.event_id, value of 27 bytes`, "event id e??X-Injected: 1, which the record carries in a header",
+		"app counts as missing", "key counts as missing", `{"email":"ann@example.com","app":null,"none":null,"key":null}`,
+	} {
+		if all := strings.Join(strings.Fields(stdout), " "); code != exitFine || stderr != "" || !strings.Contains(all, want) {
+			t.Errorf("exit code %d, want %q in\n%s%s", code, want, stdout, stderr)
+		}
+	}
+	if strings.Contains(stdout, "\x1b") || strings.Contains(stdout, "\nX-Injected") || strings.Contains(stdout, "Traceparent") {
+		t.Errorf("%q", stdout)
 	}
 }
 

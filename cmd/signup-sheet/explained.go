@@ -58,10 +58,10 @@ func (e *explained) words(cfg config) string {
 		step("record", fmt.Sprintf("%s, partition %d, offset %d, of %s", cfg.Kafka.Topic, r.Partition, r.Offset, r.Time.UTC().Format("2006-01-02T15:04:05.000Z")))
 		step("", fmt.Sprintf("%s, %s, value of %d bytes", keyOf(r.Key), headersOf(r.Headers), len(r.Value)))
 	} else {
-		step("record", fmt.Sprintf("the value is from %s, %d bytes; there are no key and no headers", oneLine(origin), len(r.Value)))
+		step("record", fmt.Sprintf("the value is from %s, %d bytes; there are no key and no headers, and it counts as offset 0 of partition 0, of now", oneLine(origin), len(r.Value)))
 	}
 	poison := func() {
-		step("", fmt.Sprintf("The record would be a dead letter of class %s in %s, byte for byte as it is; %s", x.Poison.Class, cfg.DeadLetter.Topic, eventID(cfg, r, x.Poison.EventID, origin)))
+		step("", fmt.Sprintf("The record would be a dead letter of class %s in %s, byte for byte as it is; %s", x.Poison.Class, cfg.DeadLetter.Topic, eventID(cfg, r, x.Poison.EventID, origin, x.Poison)))
 	}
 	switch {
 	case x.Tombstone:
@@ -86,7 +86,7 @@ func (e *explained) words(cfg config) string {
 		validated += "; not in the event: " + missing
 	}
 	step("validate", validated)
-	step("", eventID(cfg, r, x.Signup.EventID, origin))
+	step("", eventID(cfg, r, x.Signup.EventID, origin, nil))
 	if x.Age != nil {
 		step("enrich", "age "+string(x.Age)+", guessed from the first name")
 	} else {
@@ -97,11 +97,11 @@ func (e *explained) words(cfg config) string {
 		step("", note)
 	}
 	switch {
-	case x.GivenUp != nil:
-		step("send", fmt.Sprintf("nothing, now and then: %v. It would be a dead letter of class %s in %s", x.GivenUp, x.GivenUp.Class, cfg.DeadLetter.Topic))
-		return b.String()
 	case x.Forced:
-		step("send", "nothing, now and then: dead_letter.force names the record, which would be a dead letter of class exhausted in "+cfg.DeadLetter.Topic)
+		step("send", "nothing, neither now nor by run: dead_letter.force names the record, which would be a dead letter of class exhausted in "+cfg.DeadLetter.Topic)
+		return b.String()
+	case x.GivenUp != nil:
+		step("send", fmt.Sprintf("nothing, neither now nor by run: %v. It would be a dead letter of class %s in %s", x.GivenUp, x.GivenUp.Class, cfg.DeadLetter.Topic))
 		return b.String()
 	}
 	step("send", "nothing was sent; it would be this request:")
@@ -124,7 +124,11 @@ func (e *explained) ageless(cfg config) string {
 	case "skipped":
 		return "the event has no first name to ask about"
 	}
-	return "agify has not answered, or its quota is used up; run would send the row without one, too"
+	const silent = "agify has not answered, or its quota is used up; run would "
+	if cfg.Agify.Required {
+		return silent + "wait for one, at most agify.required_max_wait, since agify.required is true"
+	}
+	return silent + "send the row without one, too"
 }
 
 // poisonous says what is wrong with a record, and where.
@@ -190,8 +194,12 @@ func some(names []string) string {
 	return strings.Join(names[:most], ", ") + fmt.Sprintf(" and %d more", len(names)-most)
 }
 
-// eventID says what the event id is, and where it comes from.
-func eventID(cfg config, r consumer.Record, id, origin string) string {
+// eventID says what the event id is, and where it comes from. poison is nil for a good record.
+func eventID(cfg config, r consumer.Record, id, origin string, poison *signup.Poison) string {
+	none := "the event has no id"
+	if poison != nil && poison.Class != signup.Invalid {
+		none = "no id can be read in it"
+	}
 	shown := "event id " + oneLine(id)
 	switch {
 	case slices.ContainsFunc(r.Headers, func(h signup.Header) bool { return h.Key == signup.EventIDHeader && string(h.Value) == id }):
@@ -199,9 +207,9 @@ func eventID(cfg config, r consumer.Record, id, origin string) string {
 	case id != signup.EventID(cfg.Kafka.Topic, r.Partition, r.Offset, r.Time):
 		return shown + ", the event's own"
 	case origin != "":
-		return "the event has no id, so in the topic one would be made of topic, partition, offset and time"
+		return none + ", so in the topic one would be made of topic, partition, offset and time"
 	}
-	return shown + ", made of topic, partition, offset and time, because the event has no id"
+	return shown + ", made of topic, partition, offset and time, because " + none
 }
 
 // request is a request as it would be on the wire. On a terminal, what could change it is escaped.

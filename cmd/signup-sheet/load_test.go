@@ -307,7 +307,7 @@ admin: here
 		file + `:13: config: cannot be set in the file: want --config or SIGNUP_SHEET_CONFIG`,
 		file + `:14: event.max_bytes: want one value (size), not a list or keys`,
 		file + `:15: admin: want keys with values here`,
-		file + `:6: kafka.brokers: want host:port, such as kafka-1:9092, separated by commas, not "kafka-1:9092,kafka-2"`,
+		file + `:6: kafka.brokers: item 2: want host:port, such as kafka-1:9092, separated by commas, not "kafka-1:9092,kafka-2"`,
 		`--consumer.order: want key or none, not "kye"`,
 		`SIGNUP_SHEET_SINK_CONCURRENCY: want a whole number from 1 to 10000, not "0"`,
 		`--sink.timeout: want a duration from 10ms to 10m with its unit, such as 500ms or 10s, not "ten"`,

@@ -62,7 +62,7 @@ func verdict(x *consumer.Explanation, a sink.Answer, onTerminal bool) string {
 	var b strings.Builder
 	b.WriteString("The request:\n\n" + request(x.Request, onTerminal) + "\n")
 	mark := map[bool]string{true: "✓", false: "✗"}[a.Accepted]
-	said := fmt.Sprintf("%s %s after %s", mark, a.Words, a.Took.Round(time.Millisecond))
+	said := fmt.Sprintf("%s %s after %s", mark, printable([]byte(a.Words)), a.Took.Round(time.Millisecond))
 	paragraph := func(name, text string) {
 		for _, line := range wrap(text, helpWidth-12) {
 			fmt.Fprintf(&b, "%-12s%s\n", name, line)

@@ -8,6 +8,7 @@ import (
 	"log/slog"
 	"net/http"
 	"net/http/httptest"
+	"net/http/httputil"
 	"os"
 	"os/exec"
 	"slices"
@@ -182,7 +183,55 @@ func TestProbeEscapesWhatItIsTold(t *testing.T) {
 		w.WriteHeader(http.StatusTeapot)
 		_, _ = io.WriteString(w, "\x1b[2J\u009b2J"+strings.Repeat("x", 2000))
 	})
+	_, redirected := probedWith(t, (*httptest.Server).Start, func(w http.ResponseWriter, _ *http.Request) {
+		w.Header().Set("Location", "https://a%C2%9B2J.example/")
+		w.WriteHeader(http.StatusFound)
+	})
+	if strings.Contains(redirected, "\u009b") || !strings.Contains(redirected, `to https://a\u009b2J.example`) {
+		t.Errorf("%q", redirected)
+	}
 	if strings.ContainsAny(out, "\x1b\u009b") || strings.Contains(out, strings.Repeat("x", 500)) || !strings.Contains(out, "verdict     endpoint, rejected: ") {
 		t.Errorf("%q", out)
+	}
+}
+
+// An endpoint that repeats all that it was sent, in all places of an answer that are shown, has no secret shown.
+func TestProbeShowsNoSecretThatIsRepeated(t *testing.T) {
+	tokens := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		w.Header().Set("Content-Type", "application/json")
+		_, _ = io.WriteString(w, `{"access_token":"S3CR3T-access","token_type":"Bearer","expires_in":3600}`)
+	}))
+	defer tokens.Close()
+	for name, args := range map[string][]string{
+		"none":    nil,
+		"bearer":  {"--sink.auth.mechanism", "bearer", "--sink.auth.token_file", write(t, "S3CR3T-bearer")},
+		"api-key": {"--sink.auth.mechanism", "api-key", "--sink.auth.header", "X-Sheet-Key", "--sink.auth.token_file", write(t, "S3CR3T-key")},
+		"basic":   {"--sink.auth.mechanism", "basic", "--sink.auth.username", "me", "--sink.auth.password_file", write(t, "S3CR3T-password")},
+		"oauth2":  {"--sink.auth.mechanism", "oauth2", "--sink.auth.client_id", "me", "--sink.auth.client_secret_file", write(t, "S3CR3T-client"), "--sink.auth.token_url", tokens.URL},
+		"hmac":    {"--sink.auth.mechanism", "hmac", "--sink.auth.secrets_file", write(t, "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw")},
+	} {
+		for _, status := range []int{200, 302, 403, 422, 503} {
+			sent := ""
+			_, out := probedWith(t, (*httptest.Server).Start, func(w http.ResponseWriter, r *http.Request) {
+				head, _ := httputil.DumpRequest(r, false)
+				sent = r.Header.Get("Authorization")
+				said := strings.Join(strings.Fields(string(head)), " ")
+				for _, field := range []string{"X-Request-Id", "Www-Authenticate"} {
+					w.Header().Set(field, said)
+				}
+				for _, values := range r.Header {
+					w.Header().Add("X-Request-Id", values[0])
+				}
+				w.Header().Set("Location", "https://me:S3CR3T@elsewhere.example"+r.URL.String())
+				w.WriteHeader(status)
+				_, _ = w.Write(head)
+			}, args...)
+			if !strings.Contains(out, "HTTP/1.1") || !strings.Contains(out, "[masked]") {
+				t.Errorf("%s, %d: what was said is missing in\n%s", name, status, out)
+			}
+			if credential := strings.TrimPrefix(strings.TrimPrefix(sent, "Basic "), "Bearer "); credential != "" && strings.Contains(out, credential) {
+				t.Errorf("%s, %d: it shows %s in\n%s", name, status, credential, out)
+			}
+		}
 	}
 }

@@ -402,7 +402,7 @@ func declare(c *config) []setting {
 			help: "time in which they are made, at least. Time in which the webhook takes nothing from anyone does not count",
 		},
 		{
-			name: "sink.rules", value: list(&c.Sink.Rules, answerRule),
+			name: "sink.rules", value: listOf(&c.Sink.Rules, splitRules, answerRule),
 			help: "what answers mean, where not as usual: status=verdict or status:text=verdict, such as 404=refused, " +
 				"5xx=endpoint or 400:queue is full=transient. Verdicts: accepted, refused, transient, endpoint",
 		},

@@ -43,16 +43,30 @@ func text[T ~string](to *T, unit string, check func(string) error) value {
 }
 
 // list is texts between commas, at least one, each without the space around it.
-func list(to *[]string, check func(string) error) value {
-	return value{unit: "list", split: splitCommas, set: func(text string) error {
-		items := splitCommas(text)
-		for _, item := range items {
-			if err := check(item); err != nil {
-				return fmt.Errorf("%w, separated by commas", err)
+func list(to *[]string, check func(string) error) value { return listOf(to, splitCommas, check) }
+
+// listOf is a list of items as split finds them. Its error has all that are wrong.
+func listOf(to *[]string, split func(string) []string, check func(string) error) value {
+	return value{unit: "list", split: split, set: func(text string) error {
+		items := split(text)
+		var errs []error
+		for i, item := range items {
+			err := check(item)
+			if err != nil && len(items) > 1 {
+				err = fmt.Errorf("item %d: %w", i+1, err)
+			}
+			if err != nil {
+				errs = append(errs, fmt.Errorf("%w, separated by commas", err))
 			}
 		}
-		*to = items
-		return nil
+		switch len(errs) {
+		case 0:
+			*to = items
+			return nil
+		case 1:
+			return errs[0]
+		}
+		return errors.Join(errs...)
 	}}
 }
 
@@ -62,6 +76,21 @@ func splitCommas(text string) []string {
 		items[i] = strings.TrimSpace(items[i])
 	}
 	return items
+}
+
+var ruleStatus = regexp.MustCompile(`^\s*\d(\d\d|xx)\s*([-:=,]|$)`)
+
+// splitRules splits a list of rules at the commas that a status follows: what answers say has others.
+func splitRules(text string) []string {
+	var rules []string
+	from := 0
+	for i := range len(text) {
+		if text[i] == ',' && ruleStatus.MatchString(text[i+1:]) {
+			rules = append(rules, strings.TrimSpace(text[from:i]))
+			from = i + 1
+		}
+	}
+	return append(rules, strings.TrimSpace(text[from:]))
 }
 
 // columns is a list of columns, which may have commas in quotes and parentheses.
