@@ -143,7 +143,7 @@ func (e *Enricher) send(ctx context.Context, calls []*call, probe bool) bool {
 		e.settle(calls, answers)
 		return whole
 	case err.splits(n):
-		return e.split(ctx, calls, err) && whole
+		return e.split(ctx, calls) && whole
 	case err.reason == reasonName:
 		// Not in the store: it is no answer.
 		e.end(calls[0], guess{at: now()})
@@ -154,7 +154,7 @@ func (e *Enricher) send(ctx context.Context, calls []*call, probe bool) bool {
 }
 
 // split asks about fewer names at a time. If agify takes those, it is because they are fewer: for a while no request has more.
-func (e *Enricher) split(ctx context.Context, calls []*call, why *failure) bool {
+func (e *Enricher) split(ctx context.Context, calls []*call) bool {
 	size := len(calls) / 2
 	if len(calls) > documentedBatch {
 		size = documentedBatch
@@ -171,7 +171,7 @@ func (e *Enricher) split(ctx context.Context, calls []*call, why *failure) bool 
 		})
 	}
 	parts.Wait()
-	if all && why.reason != reasonLimited {
+	if all {
 		e.takesNoMore(size)
 	}
 	return all

@@ -598,3 +598,21 @@ func TestQuotaOfAnOldKeyIsForgotten(t *testing.T) {
 		}
 	})
 }
+
+// A period that began before the last one was to end has a quota of its own.
+func TestQuotaThatBeganEarlyIsUsed(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		remaining, reset := "11", "3600"
+		f := start(t, func(w http.ResponseWriter, r *http.Request) {
+			saying(200, quotaHeaders("1000", remaining, reset), michael)(w, r)
+		}, func(c *enrich.Config) { c.MinRemaining = 10 })
+		f.wantAge(t, "anna", 57)
+		remaining, reset = "900", "7200"
+		for _, name := range []string{"berta", "clara", "dora"} {
+			f.wantAge(t, name, 57)
+		}
+		if got := f.value(t, "signup_sheet_enrich_quota_remaining", ""); got != 900 {
+			t.Errorf("%g remain, want 900", got)
+		}
+	})
+}
