@@ -101,8 +101,8 @@ type supply struct {
 	flying   int       // names in requests under way
 	looked   time.Time // when the key was last looked at
 
-	begun bool          // a request was made
-	first chan struct{} // closed when it was answered, or failed
+	alone chan struct{} // has room for the one request that is made before agify has answered
+	heard chan struct{} // closed when it has
 
 	trouble bool      // the last line in the log was about some
 	said    stop      // about which
@@ -111,34 +111,36 @@ type supply struct {
 }
 
 func newSupply(reserve int, m *metrics, log *slog.Logger) *supply {
-	return &supply{reserve: reserve, metrics: m, log: log, first: make(chan struct{})}
+	return &supply{reserve: reserve, metrics: m, log: log, alone: make(chan struct{}, 1), heard: make(chan struct{})}
 }
 
-// awaitQuota lets the first request go and all others wait for its answer, if something is to be left to others: before that
-// nobody knows how much there is.
+// awaitQuota lets one request go at a time until agify has answered one, if something is to be left to others: before that nobody
+// knows how much there is.
 func (s *supply) awaitQuota(ctx context.Context) {
 	if s.reserve == 0 {
 		return
 	}
-	s.mu.Lock()
-	isFirst := !s.begun
-	s.begun = true
-	s.mu.Unlock()
-	if isFirst {
-		return
-	}
 	select {
-	case <-s.first:
+	case s.alone <- struct{}{}:
+	case <-s.heard:
 	case <-ctx.Done():
 	}
 }
 
-// release lets them go. s.mu is held.
-func (s *supply) release() {
+// release lets all go if agify has answered, else the next. s.mu is held.
+func (s *supply) release(answered bool) {
 	select {
-	case <-s.first:
+	case <-s.heard:
+		return
 	default:
-		close(s.first)
+	}
+	if answered {
+		close(s.heard)
+		return
+	}
+	select {
+	case <-s.alone:
+	default:
 	}
 }
 
@@ -222,7 +224,7 @@ func (s *supply) settle(n int, q quota, err *failure, isProbe bool) {
 	if isProbe {
 		s.probing = false
 	}
-	s.release()
+	s.release(err == nil || q.known)
 	if q.account < s.newest {
 		return // the key was replaced meanwhile
 	}

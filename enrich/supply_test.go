@@ -616,3 +616,28 @@ func TestQuotaThatBeganEarlyIsUsed(t *testing.T) {
 		}
 	})
 }
+
+// A request that failed says nothing of the quota: the next one goes alone, too.
+func TestReserveIsLeftAfterAFailure(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		api := &agify.Server{Quota: 260, Latency: 50 * time.Millisecond}
+		var failed atomic.Bool
+		f := start(t, func(w http.ResponseWriter, r *http.Request) {
+			if !failed.Swap(true) {
+				<-time.After(time.Second)
+				w.WriteHeader(http.StatusBadGateway)
+				return
+			}
+			api.ServeHTTP(w, r)
+		}, batches, func(c *enrich.Config) { c.MinRemaining = 250 })
+		var names []string
+		for i := range 100 {
+			names = append(names, fmt.Sprintf("n%c%c", 'a'+i%26, 'a'+i/26))
+		}
+		f.look(t, names...)
+		if got := api.Counts().Names; got != 10 {
+			t.Errorf("%d names were asked for, want the 10 above the reserve", got)
+		}
+		f.wantStop(t, "reserve")
+	})
+}
