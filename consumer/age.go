@@ -56,8 +56,13 @@ func (c *Consumer) requiredAge(ctx context.Context, s *signup.Signup) (age, erro
 		if ctx.Err() != nil {
 			return age{}, context.Cause(ctx) // which may be why there is none
 		}
-		longest := max(c.outage.lasts(a, c.cfg.AgesMaxWait), time.Since(began))
-		if a.known() || longest >= c.cfg.AgesMaxWait {
+		if a.known() {
+			if held || a.status == "miss" { // else it was known before, which says nothing
+				c.outage.end()
+			}
+			return a, nil
+		}
+		if max(c.outage.lasts(c.cfg.AgesMaxWait), time.Since(began)) >= c.cfg.AgesMaxWait {
 			return a, nil
 		}
 		c.holds.begin(holdAge, !held, time.Time{}, func() {
@@ -86,24 +91,22 @@ type ageOutage struct {
 	since, last time.Time // when one was unavailable; zero since there was an answer
 }
 
-// lasts takes note of how a lookup went, and returns how long there has been no age
-// that was asked for. What was known before says nothing, and what was unavailable
-// longer than longest ago is another story.
-func (o *ageOutage) lasts(a age, longest time.Duration) time.Duration {
+// lasts takes note of an age that is unavailable, and returns for how long there has
+// been no answer. What was unavailable longer than longest ago is another story.
+func (o *ageOutage) lasts(longest time.Duration) time.Duration {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	now := time.Now()
-	switch a.status {
-	case unavailable:
-		if o.since.IsZero() || now.Sub(o.last) > longest {
-			o.since = now
-		}
-		o.last = now
-	case "miss":
-		o.since = time.Time{}
+	if o.since.IsZero() || now.Sub(o.last) > longest {
+		o.since = now
 	}
-	if o.since.IsZero() {
-		return 0
-	}
+	o.last = now
 	return now.Sub(o.since)
+}
+
+// end takes note of an answer.
+func (o *ageOutage) end() {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	o.since = time.Time{}
 }

@@ -331,3 +331,25 @@ func TestRowsThatWaitForAgesOutliveTheirMember(t *testing.T) {
 		}
 	})
 }
+
+// An outage ends with the first answer, also if a probe brought it that nobody waited for: the next one has its own longest wait.
+func TestEachOutageHasItsOwnLongestWait(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := setVirtual(t, 3)
+		api := new(moodyAgify)
+		m := s.join(t, s.guessing(t, api), func(c *consumer.Config) { c.RequireAges, c.AgesMaxWait = true, 5*time.Minute })
+		m.running(t, 3)
+		for i, id := range []string{"first", "second", "third"} {
+			api.is(ageTroubles()["HTML"])
+			s.strangers(t, id, 1)
+			<-time.After(30 * time.Second)
+			api.mood.Store(nil)
+			s.delivered(t, i+1)
+			if s.rows(t)[id+"-0"].Age == nil {
+				t.Errorf("the %s row went without an age", id)
+			}
+			<-time.After(4 * time.Minute)
+		}
+		m.leave(t)
+	})
+}

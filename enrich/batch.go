@@ -26,6 +26,10 @@ type batch struct {
 // documentedBatch is the most names that a request may have by agify's documentation.
 const documentedBatch = 10
 
+// sizeInterval is the time after which agify is asked about agify.batch_size names again although it took fewer only: that may
+// have been a proxy's mood. If it still takes fewer, one request was too large.
+const sizeInterval = time.Hour
+
 // maxQueryNames bounds the names of a request, in bytes: servers take URLs of 8 KiB, and a byte may become three.
 const maxQueryNames = 2000
 
@@ -65,6 +69,9 @@ func (e *Enricher) enter(ctx context.Context, c *call) {
 		b = nil
 	}
 	if b == nil {
+		if e.most < e.cfg.BatchSize && time.Since(e.tried) >= sizeInterval {
+			e.most = e.cfg.BatchSize
+		}
 		b = &batch{country: c.key.country, deadline: time.Now().Add(e.cfg.Timeout)}
 		e.open[b.country] = b
 		if e.most > 1 && e.cfg.Linger > 0 {
@@ -105,11 +112,14 @@ func (e *Enricher) dispatch(ctx context.Context, b *batch) {
 	}()
 }
 
-// probe asks about one name while rows go on without an age, to see whether agify can be asked again.
+// probe asks about one name while rows go on without an age, to see whether agify can be asked again; before it is time for that only
+// if there is another key.
 func (e *Enricher) probe(ctx context.Context, c *call) {
 	ctx, cancel := context.WithTimeout(ctx, e.cfg.Timeout)
 	defer cancel()
-	e.send(ctx, []*call{c}, true)
+	if _, account, _ := e.client.key(ctx); e.supply.due(account) { // without a key the probe fails
+		e.send(ctx, []*call{c}, true)
+	}
 }
 
 // send asks about calls of one country, in one request or more, and ends them all. It reports whether agify took all the names.
@@ -123,13 +133,17 @@ func (e *Enricher) send(ctx context.Context, calls []*call, probe bool) bool {
 		return false
 	}
 	answers, q, err := e.request(ctx, calls)
-	e.supply.settle(n, q, err, probe)
+	if probe {
+		defer e.supply.settle(n, q, err, probe) // its name is known before others may ask
+	} else {
+		e.supply.settle(n, q, err, probe)
+	}
 	switch {
 	case err == nil:
 		e.settle(calls, answers)
 		return whole
 	case err.splits(n):
-		return e.split(ctx, calls, err) && whole
+		return e.split(ctx, calls) && whole
 	case err.reason == reasonName:
 		// Not in the store: it is no answer.
 		e.end(calls[0], guess{at: now()})
@@ -139,8 +153,8 @@ func (e *Enricher) send(ctx context.Context, calls []*call, probe bool) bool {
 	return false
 }
 
-// split asks about fewer names at a time. If agify takes those, it is because they are fewer: from now on no request has more.
-func (e *Enricher) split(ctx context.Context, calls []*call, why *failure) bool {
+// split asks about fewer names at a time. If agify takes those, it is because they are fewer: for a while no request has more.
+func (e *Enricher) split(ctx context.Context, calls []*call) bool {
 	size := len(calls) / 2
 	if len(calls) > documentedBatch {
 		size = documentedBatch
@@ -157,20 +171,20 @@ func (e *Enricher) split(ctx context.Context, calls []*call, why *failure) bool 
 		})
 	}
 	parts.Wait()
-	if all && why.reason != reasonLimited {
+	if all {
 		e.takesNoMore(size)
 	}
 	return all
 }
 
-// takesNoMore lowers the number of names in a request.
+// takesNoMore lowers the number of names in a request, for a while.
 func (e *Enricher) takesNoMore(size int) {
 	e.mu.Lock()
-	lower := size < e.most
-	e.most = min(e.most, size)
+	news := size < e.least
+	e.most, e.least, e.tried = min(e.most, size), min(e.least, size), time.Now()
 	e.mu.Unlock()
-	if lower {
-		e.log.Info("agify takes fewer names in a request than agify.batch_size: from now on it gets no more than it took", "names", size)
+	if news {
+		e.log.Info("agify takes fewer names in a request than agify.batch_size: it gets no more than it took, and is tried with more once an hour", "names", size)
 	}
 }
 

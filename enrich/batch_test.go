@@ -242,3 +242,48 @@ func TestRequestsOfLongNamesAreShort(t *testing.T) {
 		}
 	})
 }
+
+// What a proxy cut for a moment is not what agify takes for ever: after an hour it is tried again, which is said in the log once.
+func TestSizeOfBatchesComesBack(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		api := new(moody)
+		f := start(t, api.ServeHTTP, batches)
+		round := 0
+		largest := func() int {
+			from := f.asked()
+			var names []string
+			for i := range 10 {
+				names = append(names, fmt.Sprintf("n%c%c", 'a'+i, 'a'+round))
+			}
+			round++
+			f.look(t, names...)
+			synctest.Wait()
+			n := 0
+			for _, r := range f.requests[from:] {
+				n = max(n, len(r.URL.Query()["name[]"]))
+			}
+			return n
+		}
+		api.is(func(w http.ResponseWriter, r *http.Request) {
+			if len(r.URL.Query()["name[]"]) > 5 {
+				saying(413, nil, "<html>")(w, r)
+				return
+			}
+			api.well.ServeHTTP(w, r)
+		})
+		for range 5 {
+			largest()
+			if got := largest(); got != 5 {
+				t.Errorf("%d names in a request, want 5", got)
+			}
+			<-time.After(time.Hour)
+		}
+		if lines := strings.Count(f.log.String(), "fewer names"); lines != 1 {
+			t.Errorf("logged %s", f.log)
+		}
+		api.recovers()
+		if got := largest(); got != 10 {
+			t.Errorf("%d names in a request an hour later, want 10", got)
+		}
+	})
+}

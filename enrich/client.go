@@ -24,8 +24,9 @@ type client struct {
 
 	mu      sync.Mutex
 	readKey func() (string, error) // nil for no key
+	reading chan struct{}          // closed when it is read; nil when nobody does
 	apiKey  string                 // as last read
-	account int                    // counts its changes
+	account int                    // counts its changes: 0 before it was read
 }
 
 func newClient(cfg Config) *client {
@@ -64,19 +65,43 @@ func boundedDial(cfg Config) func(ctx context.Context, network, addr string) (ne
 }
 
 // key returns the API key of this moment, empty for none, and its number: another number is another key. A key that cannot be
-// read, because its file is being replaced, is the one that it was.
-func (c *client) key() (string, int) {
+// read, because its file is being replaced, is the one that it was; a failure is for one that was never read, or not in time: the
+// file system may hang. All who wait for it share a reader.
+func (c *client) key(ctx context.Context) (string, int, *failure) {
 	if c.readKey == nil {
-		return "", 0
+		return "", 0, nil
 	}
+	c.mu.Lock()
+	if c.reading == nil {
+		c.reading = make(chan struct{})
+		go c.read(c.reading)
+	}
+	read := c.reading
+	c.mu.Unlock()
+	var failed *failure
+	select {
+	case <-read:
+	case <-ctx.Done():
+		failed = &failure{reason: reasonTimeout, err: errors.New("agify.api_key_file is not read in time")}
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if failed == nil && c.account == 0 {
+		failed = &failure{reason: reasonNetwork, err: errors.New("agify.api_key_file cannot be read")}
+	}
+	return c.apiKey, c.account, failed
+}
+
+func (c *client) read(done chan struct{}) {
 	k, err := c.readKey()
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if err == nil && k != c.apiKey {
+	if err == nil && (k != c.apiKey || c.account == 0) {
 		c.apiKey = k
 		c.account++
 	}
-	return c.apiKey, c.account
+	c.reading = nil
+	close(done)
 }
 
 // ask asks for the ages of people with names in a country: one name in the form that is answered by an object, more in the form
@@ -89,7 +114,10 @@ func (c *client) ask(ctx context.Context, where country, names []string) ([]answ
 	if err != nil {
 		return nil, quota{}, &failure{reason: reasonNetwork, err: errors.New("the URL is not valid")}
 	}
-	key, account := c.key()
+	key, account, failed := c.key(ctx)
+	if failed != nil {
+		return nil, quota{account: account}, failed
+	}
 	req.URL.RawQuery = query(where, names, key)
 	req.Header.Set("Accept", "application/json")
 	if c.userAgent != "" {

@@ -31,6 +31,8 @@ type Enricher struct {
 	calls map[key]*call      // asked for now, or about to be
 	open  map[country]*batch // wait for company
 	most  int                // names in a request: agify.batch_size, or less if agify takes less
+	least int                // the fewest that most has been
+	tried time.Time          // when a request had more than agify took
 }
 
 // A key is what an answer depends on.
@@ -47,7 +49,7 @@ func New(cfg Config, reg prometheus.Registerer, log *slog.Logger) (*Enricher, er
 	}
 	e := &Enricher{
 		cfg: cfg, client: newClient(cfg), log: log,
-		calls: map[key]*call{}, open: map[country]*batch{}, most: cfg.BatchSize,
+		calls: map[key]*call{}, open: map[country]*batch{}, most: cfg.BatchSize, least: cfg.BatchSize,
 	}
 	cache, err := lru.NewWithEvict(cfg.CacheSize, func(key, guess) { e.metrics.evictions.Inc() })
 	if err != nil {
@@ -55,7 +57,7 @@ func New(cfg Config, reg prometheus.Registerer, log *slog.Logger) (*Enricher, er
 	}
 	e.cache = cache
 	e.metrics = newMetrics(reg, cache.Len)
-	e.supply = newSupply(cfg.MinRemaining, func() int { _, account := e.client.key(); return account }, e.metrics, log)
+	e.supply = newSupply(cfg.MinRemaining, e.metrics, log)
 	return e, nil
 }
 

@@ -15,6 +15,7 @@ const (
 	minPause       = time.Second      // of lookups after failures; doubles with each probe that fails
 	maxPause       = 30 * time.Second // likewise
 	longPause      = 5 * time.Minute  // after a 401 or 402, and after a quota that is used up until nobody knows when
+	reservePause   = 24 * time.Hour   // when only the reserve is left until nobody knows when: each probe costs one of its names
 	keyInterval    = 10 * time.Second // between two looks at the key while lookups are stopped
 	maxReset       = 32 * 24 * time.Hour
 	logInterval    = time.Minute // the least time between two lines that say the same
@@ -85,8 +86,7 @@ const (
 
 // A supply knows whether agify may be asked: a breaker for its failures, and an account of its quota.
 type supply struct {
-	reserve int        // names that are left to others
-	account func() int // which API key there is now, by number: a higher number is a newer key
+	reserve int // names that are left to others
 	metrics *metrics
 	log     *slog.Logger
 
@@ -101,8 +101,8 @@ type supply struct {
 	flying   int       // names in requests under way
 	looked   time.Time // when the key was last looked at
 
-	begun bool          // a request was made
-	first chan struct{} // closed when it was answered, or failed
+	alone chan struct{} // has room for the one request that is made before agify has answered
+	heard chan struct{} // closed when it has
 
 	trouble bool      // the last line in the log was about some
 	said    stop      // about which
@@ -110,39 +110,41 @@ type supply struct {
 	silent  int       // failed requests since
 }
 
-func newSupply(reserve int, account func() int, m *metrics, log *slog.Logger) *supply {
-	return &supply{reserve: reserve, account: account, metrics: m, log: log, first: make(chan struct{})}
+func newSupply(reserve int, m *metrics, log *slog.Logger) *supply {
+	return &supply{reserve: reserve, metrics: m, log: log, alone: make(chan struct{}, 1), heard: make(chan struct{})}
 }
 
-// awaitQuota lets the first request go and all others wait for its answer, if something is to be left to others: before that
-// nobody knows how much there is.
+// awaitQuota lets one request go at a time until agify has answered one, if something is to be left to others: before that nobody
+// knows how much there is.
 func (s *supply) awaitQuota(ctx context.Context) {
 	if s.reserve == 0 {
 		return
 	}
-	s.mu.Lock()
-	isFirst := !s.begun
-	s.begun = true
-	s.mu.Unlock()
-	if isFirst {
-		return
-	}
 	select {
-	case <-s.first:
+	case s.alone <- struct{}{}:
+	case <-s.heard:
 	case <-ctx.Done():
 	}
 }
 
-// release lets them go. s.mu is held.
-func (s *supply) release() {
+// release lets all go if agify has answered, else the next. s.mu is held.
+func (s *supply) release(answered bool) {
 	select {
-	case <-s.first:
+	case <-s.heard:
+		return
 	default:
-		close(s.first)
+	}
+	if answered {
+		close(s.heard)
+		return
+	}
+	select {
+	case <-s.alone:
+	default:
 	}
 }
 
-// admit reports whether agify may be asked about one more name. Whoever gets probe makes it.
+// admit reports whether agify may be asked about one more name. Whoever gets probe asks whether it is due.
 func (s *supply) admit() admission {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -150,17 +152,24 @@ func (s *supply) admit() admission {
 		return admitted
 	}
 	now := time.Now()
-	if now.Sub(s.looked) >= keyInterval {
-		s.looked = now
-		if account := s.account(); account != s.newest {
-			s.newest, s.quota, s.until = account, quota{}, now
-		}
-	}
-	if s.probing || now.Before(s.until) {
+	if s.probing || now.Before(s.until) && now.Sub(s.looked) < keyInterval {
 		return refused
 	}
-	s.probing = true
+	s.probing, s.looked = true, now
 	return probe
+}
+
+// due reports whether a probe is to be made: its time has come, or account, the number of the API key that there is now, is
+// another one than was used. If not, there is none.
+func (s *supply) due(account int) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	now := time.Now()
+	if account != s.newest {
+		s.newest, s.quota, s.until = account, quota{}, now
+	}
+	s.probing = !now.Before(s.until)
+	return s.probing
 }
 
 // take allows a request about some of the wanted names: as many as remain, less the reserve. settle gives them back, unless
@@ -189,26 +198,22 @@ func (s *supply) allowed(want int, isProbe bool) int {
 	}
 	left := s.quota.remaining - s.reserve - s.flying
 	if left <= 0 && s.flying == 0 { // else those in flight may turn out to cost nothing
-		s.stop(s.exhausted(), s.ofReset(now))
+		if s.quota.remaining > 0 {
+			s.stop(stopReserve, s.ofReset(now, reservePause))
+		} else {
+			s.stop(stopQuota, s.ofReset(now, longPause))
+		}
 		s.speak(nil)
 	}
 	return min(want, max(0, left))
 }
 
-// exhausted is the stop for when nothing remains but the reserve.
-func (s *supply) exhausted() stop {
-	if s.quota.remaining > 0 {
-		return stopReserve
-	}
-	return stopQuota
-}
-
-// ofReset is when the quota begins anew.
-func (s *supply) ofReset(now time.Time) time.Time {
+// ofReset is when the quota begins anew, or after a pause if nobody knows.
+func (s *supply) ofReset(now time.Time, pause time.Duration) time.Time {
 	if s.quota.reset.After(now) {
 		return s.quota.reset
 	}
-	return now.Add(longPause)
+	return now.Add(pause)
 }
 
 // settle gives back n names of a request, and draws the conclusions from how it went.
@@ -219,12 +224,14 @@ func (s *supply) settle(n int, q quota, err *failure, isProbe bool) {
 	if isProbe {
 		s.probing = false
 	}
-	s.release()
+	s.release(err == nil || q.known)
 	if q.account < s.newest {
 		return // the key was replaced meanwhile
 	}
+	if q.account != s.newest {
+		s.newest, s.quota = q.account, quota{}
+	}
 	now := time.Now()
-	s.newest = q.account
 	s.observe(q, now)
 	late := s.why != running && !isProbe // it was under way when lookups were stopped
 	switch {
@@ -234,7 +241,7 @@ func (s *supply) settle(n int, q quota, err *failure, isProbe bool) {
 		}
 		return
 	case err.limits(n):
-		s.stop(stopQuota, s.ofReset(now))
+		s.stop(stopQuota, s.ofReset(now, longPause))
 	case err.reason == reasonUnauthorized:
 		s.stop(stopUnauthorized, now.Add(longPause))
 	case late:
@@ -248,14 +255,14 @@ func (s *supply) settle(n int, q quota, err *failure, isProbe bool) {
 	s.speak(err)
 }
 
-// observe takes note of what an answer says of the quota. Answers may overtake each other: within one period of a key the lowest
+// observe takes note of what an answer says of the quota. Answers may overtake each other: within one period the lowest
 // number counts, unless there is another limit.
 func (s *supply) observe(q quota, now time.Time) {
 	if !q.known {
 		return
 	}
 	old := s.quota
-	if old.known && old.account == q.account && old.limit == q.limit && now.Before(old.reset) && q.reset.Sub(old.reset) < time.Minute {
+	if old.known && old.limit == q.limit && now.Before(old.reset) && q.reset.Sub(old.reset) < time.Minute {
 		q.remaining = min(q.remaining, old.remaining)
 	}
 	s.quota = q

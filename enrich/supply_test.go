@@ -1,6 +1,7 @@
 package enrich_test
 
 import (
+	"context"
 	"fmt"
 	"io"
 	"net/http"
@@ -263,6 +264,7 @@ func TestNewKeyEndsWhatTheOldOneWasStoppedFor(t *testing.T) {
 				broken = true
 				<-time.After(30 * time.Second)
 				f.wantNoAge(t, "anna")
+				synctest.Wait()
 				if got := f.asked(); got != 1 {
 					t.Errorf("%d requests with the old key", got)
 				}
@@ -430,5 +432,212 @@ func TestQuotaOfANewKeyIsItsOwn(t *testing.T) {
 		if got := f.value(t, "signup_sheet_enrich_quota_remaining", ""); got != 900 {
 			t.Errorf("%g remain, want 900", got)
 		}
+	})
+}
+
+// The file of the key may be on a file system that does not answer: then a row waits no longer than the timeout, soon none waits any
+// more, one reader at most is stuck, and all is well by itself when the file system is back.
+func TestKeyThatIsNotReadHoldsNobodyUp(t *testing.T) {
+	for _, stopped := range []string{"", "unauthorized"} {
+		t.Run(stopped, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				var stuck atomic.Bool
+				var readers atomic.Int64
+				back := make(chan struct{})
+				api := new(moody)
+				f := start(t, api.ServeHTTP, func(c *enrich.Config) {
+					c.APIKey = func() (string, error) {
+						if readers.Add(1) > 1 && stuck.Load() {
+							t.Error("two readers are stuck")
+						}
+						defer readers.Add(-1)
+						if stuck.Load() {
+							<-back
+						}
+						return "key", nil
+					}
+				})
+				f.wantAge(t, "known", 42)
+				if stopped != "" {
+					api.is(saying(401, nil, `{"error":"Invalid API key"}`))
+					f.wantNoAge(t, "refused")
+					f.wantStop(t, stopped)
+					<-time.After(time.Minute)
+				}
+				stuck.Store(true)
+				api.recovers()
+				waited := 0
+				for i := range 600 {
+					asked := time.Now()
+					ctx, cancel := context.WithTimeout(t.Context(), time.Hour)
+					f.age(ctx, fmt.Sprintf("n%c%c", 'a'+i%26, 'a'+i/26), "")
+					cancel()
+					if took := time.Since(asked); took > timeout {
+						t.Fatalf("row %d waited %v", i, took)
+					} else if took > 0 {
+						waited++
+					}
+					f.wantAge(t, "known", 42)
+					<-time.After(time.Second)
+				}
+				if waited > 3 {
+					t.Errorf("%d rows waited", waited)
+				}
+				stuck.Store(false)
+				close(back)
+				for begin := time.Now(); ; <-time.After(time.Second) {
+					if _, ok := f.age(t.Context(), "late", ""); ok {
+						break
+					}
+					if time.Since(begin) > 6*time.Minute {
+						t.Fatal("no age after the file is back")
+					}
+				}
+				f.wantStop(t, "")
+			})
+		})
+	}
+}
+
+// A key that could not be read yet is not left out: agify would count somebody else's quota.
+func TestNoRequestWithoutTheKey(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		broken := true
+		f := start(t, says(michael), func(c *enrich.Config) {
+			c.APIKey = func() (string, error) {
+				if broken {
+					return "", io.ErrUnexpectedEOF
+				}
+				return "key", nil
+			}
+		})
+		f.wantNoAge(t, "anna")
+		if got := f.asked(); got != 0 {
+			t.Errorf("%d requests without the key", got)
+		}
+		broken = false
+		f.wantAge(t, "anna", 57)
+	})
+}
+
+// What a probe was told is known before others may ask again.
+func TestNameOfAProbeIsAskedForOnce(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		api := new(moody)
+		var f *fixture
+		store := keeping(func(a enrich.Answer) {
+			if a.Name == "probe" {
+				f.age(t.Context(), a.Name, "")
+			}
+		})
+		f = start(t, api.ServeHTTP, func(c *enrich.Config) { c.Store = store })
+		api.is(saying(500, nil, ""))
+		for range 3 {
+			f.wantNoAge(t, "anna")
+		}
+		f.wantStop(t, "failing")
+		api.recovers()
+		<-time.After(2 * time.Second)
+		f.wantNoAge(t, "probe")
+		synctest.Wait()
+		if got := f.asked(); got != 4 {
+			t.Errorf("%d requests, want 3 that failed and the probe", got)
+		}
+		f.wantAge(t, "probe", 42)
+	})
+}
+
+// keeping is a store that calls a function.
+type keeping func(enrich.Answer)
+
+func (k keeping) Keep(a enrich.Answer) { k(a) }
+
+// A reserve is not eaten by probes when agify does not say when its quota begins anew.
+func TestReserveWithoutAResetIsNotProbedAway(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		remaining := 251
+		f := start(t, func(w http.ResponseWriter, r *http.Request) {
+			remaining--
+			h := http.Header{"X-Rate-Limit-Limit": {"2500"}, "X-Rate-Limit-Remaining": {fmt.Sprint(remaining)}}
+			saying(200, h, michael)(w, r)
+		}, func(c *enrich.Config) { c.MinRemaining = 250 })
+		f.wantAge(t, "anna", 57)
+		for i := range 7 * 24 * 60 {
+			f.wantNoAge(t, fmt.Sprintf("n%c%c%c", 'a'+i%26, 'a'+i/26%26, 'a'+i/676))
+			<-time.After(time.Minute)
+		}
+		if remaining < 250-7 {
+			t.Errorf("%d of 250 are left after a week", remaining)
+		}
+		f.wantStop(t, "reserve")
+	})
+}
+
+// What remained with the old key is nothing to the new one, also if nobody says what remains with that.
+func TestQuotaOfAnOldKeyIsForgotten(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		key := "old"
+		f := start(t, func(w http.ResponseWriter, r *http.Request) {
+			if r.URL.Query().Get("apikey") == "old" {
+				saying(200, quotaHeaders("1000", "10", "3600"), michael)(w, r)
+				return
+			}
+			saying(200, nil, michael)(w, r)
+		}, func(c *enrich.Config) {
+			c.MinRemaining, c.APIKey = 10, func() (string, error) { return key, nil }
+		})
+		f.wantAge(t, "anna", 57)
+		f.wantNoAge(t, "berta")
+		f.wantStop(t, "reserve")
+		key = "new"
+		<-time.After(10 * time.Second)
+		f.wantNoAge(t, "clara") // the probe
+		synctest.Wait()
+		for _, name := range []string{"clara", "dora", "emma"} {
+			f.wantAge(t, name, 57)
+		}
+	})
+}
+
+// A period that began before the last one was to end has a quota of its own.
+func TestQuotaThatBeganEarlyIsUsed(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		remaining, reset := "11", "3600"
+		f := start(t, func(w http.ResponseWriter, r *http.Request) {
+			saying(200, quotaHeaders("1000", remaining, reset), michael)(w, r)
+		}, func(c *enrich.Config) { c.MinRemaining = 10 })
+		f.wantAge(t, "anna", 57)
+		remaining, reset = "900", "7200"
+		for _, name := range []string{"berta", "clara", "dora"} {
+			f.wantAge(t, name, 57)
+		}
+		if got := f.value(t, "signup_sheet_enrich_quota_remaining", ""); got != 900 {
+			t.Errorf("%g remain, want 900", got)
+		}
+	})
+}
+
+// A request that failed says nothing of the quota: the next one goes alone, too.
+func TestReserveIsLeftAfterAFailure(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		api := &agify.Server{Quota: 260, Latency: 50 * time.Millisecond}
+		var failed atomic.Bool
+		f := start(t, func(w http.ResponseWriter, r *http.Request) {
+			if !failed.Swap(true) {
+				<-time.After(time.Second)
+				w.WriteHeader(http.StatusBadGateway)
+				return
+			}
+			api.ServeHTTP(w, r)
+		}, batches, func(c *enrich.Config) { c.MinRemaining = 250 })
+		var names []string
+		for i := range 100 {
+			names = append(names, fmt.Sprintf("n%c%c", 'a'+i%26, 'a'+i/26))
+		}
+		f.look(t, names...)
+		if got := api.Counts().Names; got != 10 {
+			t.Errorf("%d names were asked for, want the 10 above the reserve", got)
+		}
+		f.wantStop(t, "reserve")
 	})
 }
