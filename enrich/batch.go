@@ -124,19 +124,28 @@ func (e *Enricher) probe(ctx context.Context, c *call) {
 
 // send asks about calls of one country, in one request or more, and ends them all. It reports whether agify took all the names.
 func (e *Enricher) send(ctx context.Context, calls []*call, probe bool) bool {
-	e.supply.awaitQuota(ctx)
+	alone := e.supply.awaitQuota(ctx)
 	n := e.supply.take(len(calls), probe)
 	whole := n == len(calls)
 	e.fail(calls[n:])
 	calls = calls[:n]
 	if n == 0 {
+		if alone {
+			e.supply.next()
+		}
 		return false
 	}
 	answers, q, err := e.request(ctx, calls)
-	if probe {
-		defer e.supply.settle(n, q, err, probe) // its name is known before others may ask
-	} else {
+	settle := func() {
 		e.supply.settle(n, q, err, probe)
+		if alone {
+			e.supply.next()
+		}
+	}
+	if probe {
+		defer settle() // its name is known before others may ask
+	} else {
+		settle()
 	}
 	switch {
 	case err == nil:

@@ -103,6 +103,7 @@ type supply struct {
 
 	alone chan struct{} // has room for the one request that is made before agify has answered
 	heard chan struct{} // closed when it has
+	knows bool          // heard is closed
 
 	trouble bool      // the last line in the log was about some
 	said    stop      // about which
@@ -115,34 +116,22 @@ func newSupply(reserve int, m *metrics, log *slog.Logger) *supply {
 }
 
 // awaitQuota lets one request go at a time until agify has answered one, if something is to be left to others: before that nobody
-// knows how much there is.
-func (s *supply) awaitQuota(ctx context.Context) {
+// knows how much there is. Whoever is alone calls next after it has settled.
+func (s *supply) awaitQuota(ctx context.Context) (alone bool) {
 	if s.reserve == 0 {
-		return
+		return false
 	}
 	select {
-	case s.alone <- struct{}{}:
 	case <-s.heard:
+	case s.alone <- struct{}{}:
+		return true
 	case <-ctx.Done():
 	}
+	return false
 }
 
-// release lets all go if agify has answered, else the next. s.mu is held.
-func (s *supply) release(answered bool) {
-	select {
-	case <-s.heard:
-		return
-	default:
-	}
-	if answered {
-		close(s.heard)
-		return
-	}
-	select {
-	case <-s.alone:
-	default:
-	}
-}
+// next lets the next request go.
+func (s *supply) next() { <-s.alone }
 
 // admit reports whether agify may be asked about one more name. Whoever gets probe asks whether it is due.
 func (s *supply) admit() admission {
@@ -224,7 +213,10 @@ func (s *supply) settle(n int, q quota, err *failure, isProbe bool) {
 	if isProbe {
 		s.probing = false
 	}
-	s.release(err == nil || q.known)
+	if !s.knows && (err == nil || q.known) {
+		s.knows = true
+		close(s.heard)
+	}
 	if q.account < s.newest {
 		return // the key was replaced meanwhile
 	}

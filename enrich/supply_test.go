@@ -617,6 +617,32 @@ func TestQuotaThatBeganEarlyIsUsed(t *testing.T) {
 	})
 }
 
+// Requests that waited for the first answer, and were stopped by failures instead, are in no probe's way.
+func TestProbeWaitsForNoRequestThatWasStopped(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		api := &agify.Server{Latency: 10 * time.Millisecond}
+		var requests atomic.Int32
+		f := start(t, func(w http.ResponseWriter, r *http.Request) {
+			if requests.Add(1) <= 3 {
+				<-time.After(10 * time.Millisecond) // all the others wait by then
+				w.WriteHeader(http.StatusBadGateway)
+				return
+			}
+			api.ServeHTTP(w, r)
+		}, batches, func(c *enrich.Config) { c.MinRemaining = 250 })
+		var names []string
+		for i := range 100 {
+			names = append(names, fmt.Sprintf("n%c%c", 'a'+i%26, 'a'+i/26))
+		}
+		f.look(t, names...)
+		f.wantStop(t, "failing")
+		<-time.After(1600 * time.Millisecond) // a probe's time has come
+		f.look(t, "zoe")
+		<-time.After(100 * time.Millisecond)
+		f.wantStop(t, "")
+	})
+}
+
 // A request that failed says nothing of the quota: the next one goes alone, too.
 func TestReserveIsLeftAfterAFailure(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
