@@ -126,7 +126,7 @@ func TestFailuresNowAndThenStopNothing(t *testing.T) {
 			_, _ = io.WriteString(w, michael)
 		})
 		for i := range 60 {
-			f.age(t.Context(), fmt.Sprintf("n%c%c", 'a'+i%26, 'a'+i/26), "")
+			f.age(t.Context(), spelled(i), "")
 		}
 		if got := f.asked(); got != 60 {
 			t.Errorf("%d requests for 60 names", got)
@@ -141,11 +141,7 @@ func TestFailuresOfTheSameMomentCountOnce(t *testing.T) {
 		api := new(moody)
 		f := start(t, api.ServeHTTP)
 		api.is(saysAfter(time.Second, "garbage"))
-		var names []string
-		for i := range 50 {
-			names = append(names, fmt.Sprintf("n%c%c", 'a'+i%26, 'a'+i/26))
-		}
-		f.look(t, names...)
+		f.look(t, firstNames(50)...)
 		f.wantStop(t, "failing")
 		api.recovers()
 		<-time.After(2 * time.Second) // the first pause is 1.5 s at most
@@ -291,11 +287,7 @@ func TestReserveIsLeftFromTheStart(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		api := &agify.Server{Quota: 260, Latency: 50 * time.Millisecond}
 		f := start(t, api.ServeHTTP, batches, func(c *enrich.Config) { c.MinRemaining = 250 })
-		var names []string
-		for i := range 100 {
-			names = append(names, fmt.Sprintf("n%c%c", 'a'+i%26, 'a'+i/26))
-		}
-		f.look(t, names...)
+		f.look(t, firstNames(100)...)
 		if got := api.Counts().Names; got != 10 {
 			t.Errorf("%d names of the 10 above the reserve were asked for", got)
 		}
@@ -356,7 +348,7 @@ func TestPausesBeginAnew(t *testing.T) {
 		fail := func(rows int) {
 			api.is(saying(500, nil, ""))
 			for i := range rows {
-				f.age(t.Context(), fmt.Sprintf("n%c%c", 'a'+i%26, 'a'+i/26), "")
+				f.age(t.Context(), spelled(i), "")
 				<-time.After(time.Second)
 			}
 		}
@@ -470,7 +462,7 @@ func TestKeyThatIsNotReadHoldsNobodyUp(t *testing.T) {
 				for i := range 600 {
 					asked := time.Now()
 					ctx, cancel := context.WithTimeout(t.Context(), time.Hour)
-					f.age(ctx, fmt.Sprintf("n%c%c", 'a'+i%26, 'a'+i/26), "")
+					f.age(ctx, spelled(i), "")
 					cancel()
 					if took := time.Since(asked); took > timeout {
 						t.Fatalf("row %d waited %v", i, took)
@@ -563,7 +555,7 @@ func TestReserveWithoutAResetIsNotProbedAway(t *testing.T) {
 		}, func(c *enrich.Config) { c.MinRemaining = 250 })
 		f.wantAge(t, "anna", 57)
 		for i := range 7 * 24 * 60 {
-			f.wantNoAge(t, fmt.Sprintf("n%c%c%c", 'a'+i%26, 'a'+i/26%26, 'a'+i/676))
+			f.wantNoAge(t, spelled(i))
 			<-time.After(time.Minute)
 		}
 		if remaining < 250-7 {
@@ -630,11 +622,7 @@ func TestProbeWaitsForNoRequestThatWasStopped(t *testing.T) {
 			}
 			api.ServeHTTP(w, r)
 		}, batches, func(c *enrich.Config) { c.MinRemaining = 250 })
-		var names []string
-		for i := range 100 {
-			names = append(names, fmt.Sprintf("n%c%c", 'a'+i%26, 'a'+i/26))
-		}
-		f.look(t, names...)
+		f.look(t, firstNames(100)...)
 		f.wantStop(t, "failing")
 		<-time.After(1600 * time.Millisecond) // a probe's time has come
 		f.look(t, "zoe")
@@ -656,11 +644,7 @@ func TestReserveIsLeftAfterAFailure(t *testing.T) {
 			}
 			api.ServeHTTP(w, r)
 		}, batches, func(c *enrich.Config) { c.MinRemaining = 250 })
-		var names []string
-		for i := range 100 {
-			names = append(names, fmt.Sprintf("n%c%c", 'a'+i%26, 'a'+i/26))
-		}
-		f.look(t, names...)
+		f.look(t, firstNames(100)...)
 		if got := api.Counts().Names; got != 10 {
 			t.Errorf("%d names were asked for, want the 10 above the reserve", got)
 		}

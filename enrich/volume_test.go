@@ -13,8 +13,8 @@ import (
 	"signup-sheet/internal/agify"
 )
 
-// nameOf is the n-th name of a world in which no two are the same, in one of its spellings.
-func nameOf(n int, rng *rand.Rand) string {
+// spelled is the n-th name of a world in which no two are the same.
+func spelled(n int) string {
 	letters := make([]byte, 0, 8)
 	for i := n; ; i = i/26 - 1 {
 		letters = append(letters, byte('a'+i%26))
@@ -22,7 +22,21 @@ func nameOf(n int, rng *rand.Rand) string {
 			break
 		}
 	}
-	name := "name" + string(letters)
+	return "name" + string(letters)
+}
+
+// firstNames are n of those names.
+func firstNames(n int) []string {
+	names := make([]string, n)
+	for i := range names {
+		names[i] = spelled(i)
+	}
+	return names
+}
+
+// nameOf is spelled in one of its spellings.
+func nameOf(n int, rng *rand.Rand) string {
+	name := spelled(n)
 	if rng.IntN(2) == 0 {
 		return "N" + name[1:] + " Smith"
 	}
