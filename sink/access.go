@@ -208,9 +208,9 @@ func (s *Sink) renew(ctx context.Context, now time.Time) {
 	if len(changed) > 0 || aged {
 		e := s.newWebhook(next, old.version)
 		if aged || !next.sameConnections(old.access) {
-			e.transport, e.born = newTransport(s.cfg, next), now
+			e.connect(s.cfg, next, now)
 		} else {
-			e.transport, e.born = old.transport, old.born
+			e.transport, e.fresh, e.born = old.transport, old.fresh, old.born
 		}
 		if len(changed) > 0 {
 			e.version++

@@ -38,6 +38,7 @@ type answer struct {
 	// lost: a kept-alive connection turned out to be dead, or an HTTP/2 endpoint
 	// that goes away did not process the request. It says nothing about the endpoint.
 	lost bool
+	dead bool // the former
 }
 
 // words says what the endpoint answered, or why it did not. It holds no word of the
@@ -57,11 +58,11 @@ func (a answer) words() string {
 // have a body without GetBody, like these. Redirects and cookies belong to http.Client,
 // so the transport is used directly. (See hop for the second request that some presets'
 // attempts have.)
-func (s *Sink) attempt(ctx context.Context, row Row) answer { return s.look(ctx, row, false) }
+func (s *Sink) attempt(ctx context.Context, row Row) answer { return s.look(ctx, row, false, false) }
 
 // look is attempt, with an answer that is kept although it is an acceptance, if somebody
-// wants to see it.
-func (s *Sink) look(ctx context.Context, row Row, kept bool) answer {
+// wants to see it; or on a fresh connection.
+func (s *Sink) look(ctx context.Context, row Row, kept, fresh bool) answer {
 	if !s.mayStart(ctx) {
 		return answer{withheld: true}
 	}
@@ -82,13 +83,18 @@ func (s *Sink) look(ctx context.Context, row Row, kept bool) answer {
 	t := &e.track
 	s.lastAttempt.Store(started.UnixNano())
 	defer s.release(to)
-	res, err := to.transport.RoundTrip(e.request)
+	transport := to.transport
+	if fresh {
+		transport = to.fresh
+	}
+	res, err := transport.RoundTrip(e.request)
 	a := answer{began: started, webhook: to, token: token}
 	var further *url.URL
 	if err != nil {
 		a.err = err
 		a.class = classOfError(err)
-		a.lost = isUnprocessed(err) || a.reason == reasonNetwork && t.reused.Load() && !t.answered.Load()
+		a.dead = a.reason == reasonNetwork && t.reused.Load() && !t.answered.Load()
+		a.lost = a.dead || isUnprocessed(err)
 	} else {
 		s.read(&a, res, kept)
 		further = s.lead(&a, res)

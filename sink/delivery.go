@@ -200,15 +200,16 @@ func (s *Sink) giveUp(row Row, d *delivery, a answer) *GivenUp {
 func (s *Sink) send(ctx context.Context, row Row, p pass) (a answer, sent int) {
 	var reconnected, renewed bool
 	for {
-		a = s.attempt(ctx, row)
+		a = s.look(ctx, row, false, a.dead)
 		if a.withheld || a.unsent {
 			return a, sent
 		}
 		sent++
 		switch {
 		case a.lost && !reconnected:
-			// An endpoint that restarted has closed all other idle connections as well.
-			a.webhook.transport.CloseIdleConnections()
+			// An endpoint that restarted has closed all other connections as well, so the next attempt has one of its own if
+			// this one was dead. (To close those that are idle would cost answers that are about to be handed over: they
+			// are back in the pool by then.)
 			reconnected = s.gate.repeat(ctx, p)
 			if !reconnected {
 				return a, sent

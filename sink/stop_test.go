@@ -76,3 +76,53 @@ func TestAStopCostsNoAnswerOfAnotherRow(t *testing.T) {
 		t.Errorf("%d rows were accepted, but not said to be", lost)
 	}
 }
+
+// A connection that dies costs no answer on the others. The transport has those that are idle, and those whose answer it is just
+// about to hand over, in one pool.
+func TestALostConnectionCostsNoAnswerOfAnotherRow(t *testing.T) {
+	const workers, rows = 64, 200
+	var mu sync.Mutex
+	accepted := map[string]int{}
+	var requests atomic.Int32
+	listener, err := new(net.ListenConfig).Listen(t.Context(), "tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	server := &http.Server{Handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		_, _ = io.Copy(io.Discard, r.Body)
+		if requests.Add(1)%20 == 0 {
+			conn, _, _ := http.NewResponseController(w).Hijack()
+			_ = conn.Close()
+			return
+		}
+		mu.Lock()
+		defer mu.Unlock()
+		accepted[r.Header.Get("Idempotency-Key")]++
+	})}
+	var running sync.WaitGroup
+	running.Go(func() { _ = server.Serve(listener) })
+	s := newSink(t, Config{URL: "http://" + listener.Addr().String(), Concurrency: workers, Timeout: 30 * time.Second})
+	var busy sync.WaitGroup
+	for w := range workers {
+		busy.Go(func() {
+			for n := range rows {
+				if err := s.Deliver(t.Context(), row(fmt.Sprintf("row-%d-%d", w, n))); err != nil {
+					t.Error(err)
+				}
+			}
+		})
+	}
+	busy.Wait()
+	s.Close()
+	_ = server.Close()
+	running.Wait()
+	twice := 0
+	for _, n := range accepted {
+		if n > 1 {
+			twice++
+		}
+	}
+	if len(accepted) != workers*rows || twice > 0 {
+		t.Errorf("%d rows accepted, %d of them more than once, want %d and none", len(accepted), twice, workers*rows)
+	}
+}

@@ -39,7 +39,7 @@ func (s *Sink) Try(ctx context.Context, row Row) (Answer, error) {
 	if tooLarge := s.tooLarge(row); tooLarge != nil {
 		return Answer{}, tooLarge
 	}
-	a := s.look(ctx, row, true)
+	a := s.look(ctx, row, true, false)
 	if a.withheld {
 		return Answer{}, stopped(ctx, errors.New("no attempt may start"))
 	}

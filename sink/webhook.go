@@ -27,8 +27,9 @@ type webhook struct {
 	keys      [][]byte      // that sign requests
 	secrets   []string      // the texts that must not appear anywhere
 	transport *http.Transport
-	born      time.Time // the transport
-	envelopes sync.Pool // of *envelope
+	fresh     *http.Transport // has a new connection for each request
+	born      time.Time       // the transports
+	envelopes sync.Pool       // of *envelope
 }
 
 // newWebhook returns one without transport.
@@ -58,6 +59,12 @@ func (s *Sink) release(e *webhook) {
 	if e.transport != s.webhook.Load().transport {
 		e.transport.CloseIdleConnections()
 	}
+}
+
+// connect gives e transports.
+func (e *webhook) connect(cfg Config, known access, now time.Time) {
+	e.transport, e.fresh, e.born = newTransport(cfg, known), newTransport(cfg, known), now
+	e.fresh.DisableKeepAlives = true
 }
 
 func newTransport(cfg Config, known access) *http.Transport {
