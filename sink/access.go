@@ -208,7 +208,7 @@ func (s *Sink) renew(ctx context.Context, now time.Time) {
 	if len(changed) > 0 || aged {
 		e := s.newWebhook(next, old.version)
 		if aged || !next.sameConnections(old.access) {
-			e.connect(s.cfg, next, now)
+			e.connect(s.cfg, now)
 		} else {
 			e.transport, e.fresh, e.born = old.transport, old.fresh, old.born
 		}

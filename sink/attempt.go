@@ -38,7 +38,8 @@ type answer struct {
 	// lost: a kept-alive connection turned out to be dead, or an HTTP/2 endpoint
 	// that goes away did not process the request. It says nothing about the endpoint.
 	lost bool
-	dead bool // the former
+	// dead: lost because the connection was dead.
+	dead bool
 }
 
 // words says what the endpoint answered, or why it did not. It holds no word of the
@@ -57,11 +58,13 @@ func (a answer) words() string {
 // kept-alive connection dies, those with an Idempotency-Key above all, but not if they
 // have a body without GetBody, like these. Redirects and cookies belong to http.Client,
 // so the transport is used directly. (See hop for the second request that some presets'
-// attempts have.)
-func (s *Sink) attempt(ctx context.Context, row Row) answer { return s.look(ctx, row, false, false) }
+// attempts have.) If fresh, it has a connection of its own.
+func (s *Sink) attempt(ctx context.Context, row Row, fresh bool) answer {
+	return s.look(ctx, row, false, fresh)
+}
 
 // look is attempt, with an answer that is kept although it is an acceptance, if somebody
-// wants to see it; or on a fresh connection.
+// wants to see it.
 func (s *Sink) look(ctx context.Context, row Row, kept, fresh bool) answer {
 	if !s.mayStart(ctx) {
 		return answer{withheld: true}

@@ -435,7 +435,7 @@ func TestASwitchOfProtocolsEndsTheAttempt(t *testing.T) {
 		})
 		s := newSink(t, Config{URL: "http://127.0.0.1/", Concurrency: 1, Timeout: time.Second, DialContext: network.DialContext})
 		ended := make(chan answer, 1)
-		go func() { ended <- s.attempt(t.Context(), row("1")) }()
+		go func() { ended <- s.attempt(t.Context(), row("1"), false) }()
 		select {
 		case a := <-ended:
 			if a.status != 101 || a.verdict != atFault {
@@ -493,7 +493,7 @@ func TestWhateverIsAnsweredEndsTheAttempt(t *testing.T) {
 			s := newSink(t, Config{URL: "http://127.0.0.1/", Concurrency: 1, Timeout: 2 * time.Second, DialContext: network.DialContext})
 			for range 2 {
 				began := time.Now()
-				a := s.attempt(t.Context(), row("1"))
+				a := s.attempt(t.Context(), row("1"), false)
 				if a.class != c.want || time.Since(began) > 2*time.Second || len(a.body) > maxResponse {
 					t.Errorf("%s: %+v and %d bytes after %v", name, a.class, len(a.body), time.Since(began))
 				}

@@ -200,7 +200,7 @@ func (s *Sink) giveUp(row Row, d *delivery, a answer) *GivenUp {
 func (s *Sink) send(ctx context.Context, row Row, p pass) (a answer, sent int) {
 	var reconnected, renewed bool
 	for {
-		a = s.look(ctx, row, false, a.dead)
+		a = s.attempt(ctx, row, a.dead)
 		if a.withheld || a.unsent {
 			return a, sent
 		}

@@ -512,7 +512,7 @@ func TestAHopThatFailsMeansMaybeWritten(t *testing.T) {
 				})
 				s := i.sink(t, "apps-script")
 				// An answer that gives a row up, or blames the endpoint, would be wrong: the row may be there.
-				a := s.attempt(t.Context(), row("0"))
+				a := s.attempt(t.Context(), row("0"), false)
 				if a.verdict != transient || a.reason != c.want || len(a.body) > 0 || a.lost || a.at.Sub(a.began) > time.Minute {
 					t.Errorf("%+v after %v", a.class, a.at.Sub(a.began))
 				}
@@ -556,7 +556,7 @@ func TestAHostOfAnswersThatCannotBeReachedIsNotTheEndpointsFault(t *testing.T) {
 				return i.DialContext(ctx, network, "127.0.0.1:443")
 			}
 		})
-		if a := s.attempt(t.Context(), row("1")); a.verdict != transient || a.reason != reasonDNS || a.lost {
+		if a := s.attempt(t.Context(), row("1"), false); a.verdict != transient || a.reason != reasonDNS || a.lost {
 			t.Errorf("%+v", a.class)
 		}
 	})

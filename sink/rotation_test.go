@@ -422,7 +422,7 @@ func TestAnAuthorityThatIsReplacedIsTrustedNoMore(t *testing.T) {
 		}
 		files.put(t, map[string]string{"ca.crt": string(authorities[1].PEM)})
 		pause(4 * time.Second)
-		if a := s.attempt(t.Context(), row("1")); a.verdict == accepted {
+		if a := s.attempt(t.Context(), row("1"), false); a.verdict == accepted {
 			t.Errorf("%+v on a connection with whom is trusted no more", a.class)
 		}
 	})

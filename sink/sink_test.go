@@ -385,7 +385,7 @@ func TestEachAttemptHasItsWholeTime(t *testing.T) {
 			if n == 4 {
 				want, took = answer{class: class{transient, reasonTimeout}}, 5*time.Second
 			}
-			a := s.attempt(t.Context(), row("1"))
+			a := s.attempt(t.Context(), row("1"), false)
 			if a.class != want.class || a.status != want.status || time.Since(begin) != took {
 				t.Errorf("attempt %d: %+v after %v, want %+v after %v", n, a, time.Since(begin), want, took)
 			}

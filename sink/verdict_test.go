@@ -160,7 +160,7 @@ func TestFailuresWithoutAnAnswerHaveTheirVerdict(t *testing.T) {
 			if c.change != nil {
 				c.change(s.Sink)
 			}
-			a := s.attempt(t.Context(), row("1"))
+			a := s.attempt(t.Context(), row("1"), false)
 			if a.class != c.want || !strings.Contains(a.words(), c.words) {
 				t.Errorf("%+v %q of %v, want %+v", a.class, a.words(), a.err, c.want)
 			}
@@ -180,7 +180,7 @@ func TestADialThatTimesOutIsATimeout(t *testing.T) {
 				return nil, ctx.Err()
 			},
 		})
-		if a := s.attempt(t.Context(), row("1")); a.class != (class{transient, reasonTimeout}) {
+		if a := s.attempt(t.Context(), row("1"), false); a.class != (class{transient, reasonTimeout}) {
 			t.Errorf("%+v of %v", a.class, a.err)
 		}
 	})

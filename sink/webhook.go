@@ -32,7 +32,7 @@ type webhook struct {
 	envelopes sync.Pool       // of *envelope
 }
 
-// newWebhook returns one without transport.
+// newWebhook returns one without transports.
 func (s *Sink) newWebhook(known access, version int) *webhook {
 	header := http.Header{
 		"Content-Type": {"application/json"},
@@ -62,8 +62,8 @@ func (s *Sink) release(e *webhook) {
 }
 
 // connect gives e transports.
-func (e *webhook) connect(cfg Config, known access, now time.Time) {
-	e.transport, e.fresh, e.born = newTransport(cfg, known), newTransport(cfg, known), now
+func (e *webhook) connect(cfg Config, now time.Time) {
+	e.transport, e.fresh, e.born = newTransport(cfg, e.access), newTransport(cfg, e.access), now
 	e.fresh.DisableKeepAlives = true
 }
 
