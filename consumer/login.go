@@ -26,7 +26,9 @@ type loginConn struct {
 	net.Conn
 	address   string
 	mechanism sasl.Mechanism
-	version   int16 // of SaslAuthenticate
+	version   int16              // of SaslAuthenticate
+	open      context.Context    //nolint:containedctx // net.Conn has none, and a login takes one
+	end       context.CancelFunc // of open
 
 	mu        sync.Mutex
 	sent, got frames
@@ -54,7 +56,14 @@ func logIn(ctx context.Context, conn net.Conn, m sasl.Mechanism, address string,
 		return nil, errors.New("the broker is older than Kafka 1.0: too old for a login by SASL")
 	}
 	c := &loginConn{Conn: conn, address: address, mechanism: m, version: min(version, 1)}
+	c.open, c.end = context.WithCancel(context.Background()) //nolint:forbidigo // the life of a connection
 	return c, c.logIn(ctx)
+}
+
+// Close implements net.Conn. Whoever waits for another login gives up.
+func (c *loginConn) Close() error {
+	c.end()
+	return c.Conn.Close()
 }
 
 // Write implements net.Conn.
@@ -62,7 +71,11 @@ func (c *loginConn) Write(b []byte) (int, error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if c.isDue(time.Now()) && c.sent.between() && c.got.between() && c.sent.n == c.got.n {
-		<-time.After(time.Until(c.renew)) // at most loginInterval
+		select {
+		case <-time.After(time.Until(c.renew)): // at most loginInterval
+		case <-c.open.Done():
+			return 0, net.ErrClosed
+		}
 		if err := c.logInAgain(); err != nil {
 			return 0, fmt.Errorf("connection to %s: %w", c.address, err)
 		}
@@ -112,7 +125,7 @@ func (c *loginConn) SetWriteDeadline(t time.Time) error {
 
 // logInAgain logs in on a connection that is in use, in a time of its own.
 func (c *loginConn) logInAgain() error {
-	ctx, cancel := context.WithTimeout(context.Background(), dialTimeout) //nolint:forbidigo // net.Conn's Write has none
+	ctx, cancel := context.WithTimeout(c.open, dialTimeout)
 	defer cancel()
 	if err := c.Conn.SetDeadline(time.Now().Add(dialTimeout)); err != nil {
 		return err

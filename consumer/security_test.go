@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"net"
 	"os"
+	"runtime"
 	"strconv"
 	"strings"
 	"sync"
@@ -368,6 +369,43 @@ func TestALoginIsRenewedOnItsConnection(t *testing.T) {
 		m.leave(t)
 		s.judge(t, records, 0)
 	})
+}
+
+// A connection that is closed waits for no other login: whoever stops leaves
+// nothing behind.
+func TestAClosedConnectionWaitsForNoLogin(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := setVirtual(t, 2, passwords(nil, kfake.Superuser("PLAIN", "signup", "signup-secret"),
+			kfake.BrokerConfigs(map[string]string{"connections.max.reauth.ms": "500"}))...)
+		topic := kafkatest.UniqueName(t)
+		p := s.share(t, topic, func(c *consumer.TableConfig) {
+			c.SASL = auth.Plain("signup", newSecretFile(t, "signup-secret").read)
+		})
+		p.readyWithin(t, time.Second)
+		await(t, "a fetch that waits for a login", func() bool {
+			s.produce(t, topic, map[string]string{}, "k", 1) // ends one fetch, and begins another
+			return waitsForLogin()
+		})
+		p.stop()
+		if waitsForLogin() {
+			t.Error("a request still waits")
+		}
+	})
+}
+
+// waitsForLogin reports whether a goroutine has a request that waits until its
+// connection may log in again.
+func waitsForLogin() bool {
+	synctest.Wait()
+	stacks := make([]byte, 4<<20)
+	stacks = stacks[:runtime.Stack(stacks, true)]
+	for stack := range strings.SplitSeq(string(stacks), "\n\n") {
+		_, frame, _ := strings.Cut(stack, "\n")
+		if strings.HasPrefix(frame, "signup-sheet/consumer.(*loginConn).Write(") {
+			return true
+		}
+	}
+	return false
 }
 
 // Hazard 27: brokers take one login of a connection in a second, and no request
