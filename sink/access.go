@@ -208,9 +208,9 @@ func (s *Sink) renew(ctx context.Context, now time.Time) {
 	if len(changed) > 0 || aged {
 		e := s.newWebhook(next, old.version)
 		if aged || !next.sameConnections(old.access) {
-			e.connect(s.cfg, now)
+			e.connections = newConnections(s.cfg, next, now)
 		} else {
-			e.transport, e.fresh, e.born = old.transport, old.fresh, old.born
+			e.connections = old.connections
 		}
 		if len(changed) > 0 {
 			e.version++
@@ -220,8 +220,8 @@ func (s *Sink) renew(ctx context.Context, now time.Time) {
 			}
 		}
 		s.webhook.Store(e)
-		if e.transport != old.transport {
-			old.transport.CloseIdleConnections()
+		if e.connections != old.connections {
+			old.retire()
 		}
 	}
 	if len(changed) > 0 {

@@ -85,7 +85,8 @@ func (s *Sink) look(ctx context.Context, row Row, kept, fresh bool) answer {
 	e := s.envelope(ctx, row, to, token, started)
 	t := &e.track
 	s.lastAttempt.Store(started.UnixNano())
-	defer s.release(to)
+	to.begin()
+	defer to.end()
 	transport := to.transport
 	if fresh {
 		transport = to.fresh

@@ -10,6 +10,7 @@ import (
 	"path/filepath"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -545,5 +546,67 @@ type closing struct {
 
 func (c *closing) Close() error {
 	c.closed()
+	return c.Conn.Close()
+}
+
+// Connections that are not used any more are closed when the last attempt on any of
+// them has its answer, and not before: one whose answer is about to be handed over is
+// in the transport's pool already.
+func TestReplacedConnectionsAreClosedAfterTheirLastAttempt(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var e endpoint
+		e.serve(t, func(_ int, _ http.ResponseWriter, r *http.Request) {
+			if r.Header.Get("Idempotency-Key") == "slow" {
+				time.Sleep(4 * time.Second) //nolint:forbidigo // virtual
+			}
+		})
+		var open atomic.Int32
+		s := e.sink(t, func(c *Config) {
+			c.DialContext = func(ctx context.Context, network, address string) (net.Conn, error) {
+				conn, err := e.DialContext(ctx, network, address)
+				if err != nil {
+					return nil, err
+				}
+				open.Add(1)
+				return &openConn{Conn: conn, open: &open}, nil
+			}
+		})
+		deliver := func(id string) {
+			if err := s.Deliver(t.Context(), row(id)); err != nil {
+				t.Error(err)
+			}
+		}
+		expect := func(when string, want int32) {
+			t.Helper()
+			synctest.Wait()
+			if n := open.Load(); n != want {
+				t.Errorf("%s: %d connections are open, want %d", when, n, want)
+			}
+		}
+		time.Sleep(connectionAge - time.Second) //nolint:forbidigo // virtual
+		var slow sync.WaitGroup
+		slow.Go(func() { deliver("slow") })
+		synctest.Wait()
+		deliver("quick")
+		expect("before", 2)
+		time.Sleep(2 * time.Second) //nolint:forbidigo // virtual
+		deliver("on a new one")
+		expect("with an attempt under way on an old one", 3)
+		slow.Wait()
+		expect("after it", 1)
+		s.Close()
+		expect("at the end", 0)
+	})
+}
+
+// openConn is one of those that are open, until it is closed.
+type openConn struct {
+	net.Conn
+	open *atomic.Int32
+	once sync.Once
+}
+
+func (c *openConn) Close() error {
+	c.once.Do(func() { c.open.Add(-1) })
 	return c.Conn.Close()
 }

@@ -174,7 +174,7 @@ func New(cfg Config, reg prometheus.Registerer, log *slog.Logger) (*Sink, error)
 		s.tokens.retire = func(text string) { s.retired.add(time.Now(), []string{text}) }
 	}
 	e := s.newWebhook(known, 0)
-	e.connect(cfg, time.Now())
+	e.connections = newConnections(cfg, known, time.Now())
 	s.webhook.Store(e)
 	s.readAt = e.born
 	s.plan(e.born)
@@ -211,5 +211,5 @@ func (s *Sink) Close() {
 	if s.tokens != nil {
 		s.tokens.close()
 	}
-	s.webhook.Load().transport.CloseIdleConnections()
+	s.webhook.Load().retire()
 }

@@ -26,13 +26,60 @@ type webhook struct {
 	header    http.Header   // the fields that all requests share
 	keys      [][]byte      // that sign requests
 	secrets   []string      // the texts that must not appear anywhere
-	transport *http.Transport
-	fresh     *http.Transport // has a new connection for each request
-	born      time.Time       // the transports
-	envelopes sync.Pool       // of *envelope
+	envelopes sync.Pool     // of *envelope
+	*connections
 }
 
-// newWebhook returns one without transports.
+// connections are those to the webhook, until they are too old or the way to it changes.
+type connections struct {
+	transport *http.Transport
+	fresh     *http.Transport // has a new connection for each request
+	born      time.Time
+
+	// The transport has a connection in its pool a moment before it hands over the
+	// answer that came on it. Closed then, it would cost the answer, so that it is
+	// closed when no attempt is under way.
+	mu       sync.Mutex
+	attempts int
+	retired  bool // others are used now
+}
+
+// newConnections returns none yet: they are opened as attempts need them.
+func newConnections(cfg Config, known access, now time.Time) *connections {
+	c := &connections{transport: newTransport(cfg, known), fresh: newTransport(cfg, known), born: now}
+	c.fresh.DisableKeepAlives = true
+	return c
+}
+
+// begin is called when an attempt begins, and end when it has its answer.
+func (c *connections) begin() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.attempts++
+}
+
+func (c *connections) end() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.attempts--
+	c.closeIfDone()
+}
+
+// retire is called when others are used from now on. An attempt that had chosen these may still begin.
+func (c *connections) retire() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.retired = true
+	c.closeIfDone()
+}
+
+func (c *connections) closeIfDone() {
+	if c.retired && c.attempts == 0 {
+		c.transport.CloseIdleConnections()
+	}
+}
+
+// newWebhook returns one without connections.
 func (s *Sink) newWebhook(known access, version int) *webhook {
 	header := http.Header{
 		"Content-Type": {"application/json"},
@@ -52,19 +99,6 @@ func (s *Sink) newWebhook(known access, version int) *webhook {
 		keys:    keys,
 		secrets: append(secretsOf(&withUser), s.cfg.Auth.secrets(known)...),
 	}
-}
-
-// release lets go of e after an attempt: connections of one that was replaced are closed.
-func (s *Sink) release(e *webhook) {
-	if e.transport != s.webhook.Load().transport {
-		e.transport.CloseIdleConnections()
-	}
-}
-
-// connect gives e transports.
-func (e *webhook) connect(cfg Config, now time.Time) {
-	e.transport, e.fresh, e.born = newTransport(cfg, e.access), newTransport(cfg, e.access), now
-	e.fresh.DisableKeepAlives = true
 }
 
 func newTransport(cfg Config, known access) *http.Transport {
