@@ -101,6 +101,9 @@ func (s *Sink) look(ctx context.Context, row Row, kept, fresh bool) answer {
 		a.lost = a.dead || isUnprocessed(err)
 	} else {
 		s.read(&a, res, kept)
+		if s.tokens != nil {
+			s.tokens.heard(token, a.status)
+		}
 		further = s.lead(&a, res)
 	}
 	withheld := t.withheld.Load()

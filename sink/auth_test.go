@@ -3,6 +3,7 @@ package sink
 import (
 	"context"
 	"encoding/base64"
+	"errors"
 	"fmt"
 	"io"
 	"log/slog"
@@ -465,23 +466,99 @@ func TestNothingIsSentWithATokenThatWasRefused(t *testing.T) {
 	})
 }
 
-// An endpoint that takes no token at all is not our reason to ask the authorization server at each attempt.
+// An endpoint that takes no token at all is not our reason to ask the authorization server at each attempt, nor to send each
+// row twice. It is seen within 30 s that it takes tokens again, those that are given from then on.
 func TestTokensThatAreNeverTakenAreAHold(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		a := &authorizationServer{secret: "s1", expires: 3600}
-		e := newEndpoint(t, always(http.StatusUnauthorized))
-		a.serve(t, e)
-		s := e.sink(t, func(c *Config) { c.Auth = oauth(t, "s1") })
-		ctx, cancel := context.WithTimeout(t.Context(), 10*time.Minute)
-		defer cancel()
-		s.deliver(ctx, 200)
-		if h, held := s.Hold(); !held || h.Reason != reasonUnauthorised {
-			t.Errorf("%+v", h)
-		}
-		if n := len(e.requests()); n > 2*64+2*40 || a.count() > 40 {
-			t.Errorf("%d requests, and asked %d times in ten minutes", n, a.count())
-		}
-	})
+	for _, slots := range []int{1, 8, 64} {
+		synctest.Test(t, func(t *testing.T) {
+			a := &authorizationServer{secret: "s1", expires: 3600}
+			recovered := false
+			e := newEndpoint(t, func(_ int, w http.ResponseWriter, r *http.Request) {
+				pause(20 * time.Millisecond)
+				if !recovered || !a.takes(r) {
+					w.WriteHeader(http.StatusUnauthorized)
+				}
+			})
+			a.serve(t, e)
+			s := e.sink(t, func(c *Config) { c.Auth, c.Concurrency = oauth(t, "s1"), slots })
+			crowd := s.keys(t.Context(), 200, 1)
+			pause(10 * time.Minute)
+			if h, held := s.Hold(); !held || h.Reason != reasonUnauthorised {
+				t.Errorf("%+v", h)
+			}
+			if n := len(e.requests()); n > slots+40 || a.count() > 40 {
+				t.Errorf("%d in flight: %d requests, and asked %d times in ten minutes", slots, n, a.count())
+			}
+			a.revoke()
+			recovered = true
+			began := time.Now()
+			crowd.running.Wait()
+			first := time.Now()
+			for _, at := range crowd.accepted {
+				if at.Before(first) {
+					first = at
+				}
+			}
+			if len(crowd.accepted) != 200 || first.Sub(began) > maxProbeWait {
+				t.Errorf("%d in flight: %d accepted, after %v", slots, len(crowd.accepted), first.Sub(began))
+			}
+		})
+	}
+}
+
+// While one row tries a fresh token, the others wait for what becomes of that: for no more than it may take, and not at all
+// once they are stopped.
+func TestATokenThatIsTriedHoldsNobodyUp(t *testing.T) {
+	for _, stops := range []bool{false, true} {
+		synctest.Test(t, func(t *testing.T) {
+			a := &authorizationServer{secret: "s1", expires: 3600}
+			hangs := false
+			e := newEndpoint(t, func(_ int, w http.ResponseWriter, r *http.Request) {
+				pause(20 * time.Millisecond)
+				switch {
+				case !a.takes(r):
+					w.WriteHeader(http.StatusUnauthorized)
+				case hangs:
+					select {
+					case <-r.Context().Done():
+					case <-time.After(time.Minute):
+					}
+				}
+			})
+			a.serve(t, e)
+			s := e.sink(t, func(c *Config) { c.Auth = oauth(t, "s1") })
+			if errs := s.deliver(t.Context(), 1); errs[0] != nil {
+				t.Fatal(errs)
+			}
+			a.revoke()
+			hangs = true
+			ctx, stop := context.WithCancelCause(t.Context())
+			began := time.Now()
+			crowd := s.keys(ctx, 64, 1)
+			pause(time.Second)
+			if n := len(e.requests()); n != 1+64+1 {
+				t.Errorf("%d requests", n)
+			}
+			if stops {
+				stop(errors.New("stop"))
+				synctest.Wait()
+				if n := s.InFlight(); n != 1 {
+					t.Errorf("%d attempts after the stop", n)
+				}
+			} else {
+				pause(5 * time.Second)
+				if h, held := s.Hold(); !held {
+					t.Errorf("no hold: %+v", h)
+				}
+				hangs = false
+			}
+			crowd.running.Wait()
+			if took := time.Since(began); stops && took > 6*time.Second || !stops && (took > 40*time.Second || len(crowd.accepted) != 64) {
+				t.Errorf("%d accepted in %v", len(crowd.accepted), took)
+			}
+			stop(nil)
+		})
+	}
 }
 
 // The authorization server is away, or does not know us: rows wait in a hold, as long as it takes, and none of them is to

@@ -205,19 +205,26 @@ func (s *Sink) send(ctx context.Context, row Row, p pass) (a answer, sent int) {
 			return a, sent
 		}
 		sent++
+		again := false
 		switch {
 		case a.lost && !reconnected:
 			// An endpoint that restarted has closed all other connections as well, so the next attempt has one of its own if
 			// this one was dead. (To close those that are idle would cost answers that are about to be handed over: they
 			// are back in the pool by then.)
-			reconnected = s.gate.repeat(ctx, p)
-			if !reconnected {
-				return a, sent
+			again = s.gate.repeat(ctx, p)
+			reconnected = again
+		case a.verdict == atFault && !renewed && s.outdated(ctx, a) && a.wait == 0:
+			done := func() {}
+			if again = true; s.tokens != nil && a.status == http.StatusUnauthorized {
+				done, again = s.tokens.try(ctx)
 			}
-		case a.verdict == atFault && !renewed && s.outdated(ctx, a) && a.wait == 0 && s.gate.repeat(ctx, p):
-			renewed = true
-			s.metrics.renewals.Inc()
-		default:
+			defer done()
+			if again = again && s.gate.repeat(ctx, p); again {
+				renewed = true
+				s.metrics.renewals.Inc()
+			}
+		}
+		if !again {
 			if reconnected {
 				s.metrics.repeats.Inc()
 			}

@@ -3,6 +3,7 @@ package sink
 import (
 	"context"
 	"errors"
+	"net/http"
 	"strings"
 	"sync"
 	"time"
@@ -35,8 +36,11 @@ type accessTokens struct {
 	expiry   time.Time // zero: never
 	replaced time.Time // when the latest replacement began
 	asking   chan struct{}
-	doubted  bool  // the endpoint did not take the token, and another is asked for
-	failure  error // of the latest time that was asked
+	doubted  bool          // the endpoint did not take the token, and another is asked for
+	failure  error         // of the latest time that was asked
+	taken    bool          // the endpoint has answered a request with the token, and not with 401
+	refused  bool          // its latest answer was 401
+	trial    chan struct{} // closed when the first repeated request has its answer; nil: none is under way
 }
 
 func newTokens(client *credentials.Client, secret string) *accessTokens {
@@ -50,6 +54,11 @@ func newTokens(client *credentials.Client, secret string) *accessTokens {
 func (t *accessTokens) get(ctx context.Context) (string, error) {
 	t.mu.Lock()
 	now := time.Now()
+	if t.refused && t.asking == nil && t.mayReplace(now) {
+		// Nothing is known of another one, but that this one is not taken.
+		t.replaced, t.doubted = now, true
+		t.ask()
+	}
 	if t.isGood(now) && !t.doubted {
 		if t.asking == nil && !t.renew.IsZero() && !now.Before(t.renew) {
 			t.ask()
@@ -73,7 +82,7 @@ func (t *accessTokens) replace(ctx context.Context, refused string) (string, err
 		return t.token, nil
 	}
 	if t.asking == nil {
-		if !t.replaced.IsZero() && now.Sub(t.replaced) < replaceAfter {
+		if !t.mayReplace(now) {
 			defer t.mu.Unlock()
 			return t.token, nil
 		}
@@ -82,6 +91,51 @@ func (t *accessTokens) replace(ctx context.Context, refused string) (string, err
 	}
 	t.doubted = true
 	return t.wait(ctx)
+}
+
+// mayReplace reports whether the latest replacement began long enough ago.
+func (t *accessTokens) mayReplace(now time.Time) bool {
+	return t.replaced.IsZero() || now.Sub(t.replaced) >= replaceAfter
+}
+
+// try reports whether to repeat a request, that had another token, with the one that there
+// is now. One of those that ask tries a fresh token, and the others wait for what becomes of
+// that: an endpoint that takes none gets one more request, not one of each. done is to be
+// called when the request has its answer.
+func (t *accessTokens) try(ctx context.Context) (done func(), ok bool) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	ended := t.trial
+	switch {
+	case t.taken || t.refused:
+	case ended == nil:
+		ended = make(chan struct{})
+		t.trial = ended
+		return func() {
+			t.mu.Lock()
+			defer t.mu.Unlock()
+			t.trial = nil
+			close(ended)
+		}, true
+	default:
+		t.mu.Unlock()
+		select {
+		case <-ended:
+		case <-ctx.Done():
+		}
+		t.mu.Lock()
+	}
+	return func() {}, t.taken
+}
+
+// heard notes what the endpoint answered to a token: a status, or 0 if it did not answer.
+func (t *accessTokens) heard(token string, status int) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if token == t.token && status != 0 {
+		t.refused = status == http.StatusUnauthorized
+		t.taken = t.taken || !t.refused
+	}
 }
 
 // wait waits for the answer. It is called with t.mu held, and lets go of it.
@@ -128,6 +182,9 @@ func (t *accessTokens) ask() {
 		} else {
 			old := t.token
 			t.token, t.expiry, t.renew = text, token.Expiry, time.Time{}
+			if old != text {
+				t.taken, t.refused = false, false
+			}
 			if !t.expiry.After(now) {
 				t.expiry = time.Time{} // some say -1 of a token that does not end
 			} else {
