@@ -561,6 +561,46 @@ func TestATokenThatIsTriedHoldsNobodyUp(t *testing.T) {
 	}
 }
 
+// A row that tries a fresh token and gets no answer delays the others no longer than it takes to see that the token is taken.
+func TestNobodyWaitsForTheTrialOfATokenThatIsTaken(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		a := &authorizationServer{secret: "s1", expires: 3600}
+		tried := ""
+		e := newEndpoint(t, func(n int, w http.ResponseWriter, r *http.Request) {
+			pause(20 * time.Millisecond)
+			switch {
+			case !a.takes(r):
+				w.WriteHeader(http.StatusUnauthorized)
+			case n == 1+30+1:
+				tried = r.Header.Get("Idempotency-Key")
+				<-r.Context().Done()
+			}
+		})
+		a.serve(t, e)
+		s := e.sink(t, func(c *Config) { c.Auth = oauth(t, "s1") })
+		if errs := s.deliver(t.Context(), 1); errs[0] != nil {
+			t.Fatal(errs)
+		}
+		a.revoke()
+		crowd := s.keys(t.Context(), 30, 1)
+		pause(100 * time.Millisecond)
+		if accepted, _ := crowd.counts(); accepted != 0 || tried == "" {
+			t.Errorf("%d accepted though one tries the token", accepted)
+		}
+		if err := s.Deliver(t.Context(), row("new")); err != nil {
+			t.Error(err)
+		}
+		pause(100 * time.Millisecond)
+		if accepted, _ := crowd.counts(); accepted != 29 {
+			t.Errorf("%d accepted, want all but the one that tried the token", accepted)
+		}
+		crowd.running.Wait()
+		if s.metric(t, "signup_sheet_holds_total") != 0 || s.metric(t, "signup_sheet_retries_total") != 1 {
+			t.Error("counted as failures of others")
+		}
+	})
+}
+
 // The authorization server is away, or does not know us: rows wait in a hold, as long as it takes, and none of them is to
 // blame. Nothing is sent without a token.
 func TestWithoutATokenRowsWaitInAHold(t *testing.T) {

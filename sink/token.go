@@ -40,7 +40,7 @@ type accessTokens struct {
 	failure  error         // of the latest time that was asked
 	taken    bool          // the endpoint has answered a request with the token, and not with 401
 	refused  bool          // its latest answer was 401
-	trial    chan struct{} // closed when the first repeated request has its answer; nil: none is under way
+	trial    chan struct{} // closed when the first repeated request has its answer, or the token is taken from another; nil: none is under way
 }
 
 func newTokens(client *credentials.Client, secret string) *accessTokens {
@@ -114,8 +114,9 @@ func (t *accessTokens) try(ctx context.Context) (done func(), ok bool) {
 		return func() {
 			t.mu.Lock()
 			defer t.mu.Unlock()
-			t.trial = nil
-			close(ended)
+			if t.trial == ended {
+				t.endTrial()
+			}
 		}, true
 	default:
 		t.mu.Unlock()
@@ -128,13 +129,23 @@ func (t *accessTokens) try(ctx context.Context) (done func(), ok bool) {
 	return func() {}, t.taken
 }
 
+// endTrial lets those go on that wait for it. t.mu is held.
+func (t *accessTokens) endTrial() {
+	close(t.trial)
+	t.trial = nil
+}
+
 // heard notes what the endpoint answered to a token: a status, or 0 if it did not answer.
+// Once it is taken, from whomever, nobody waits for the one that tries it.
 func (t *accessTokens) heard(token string, status int) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	if token == t.token && status != 0 {
 		t.refused = status == http.StatusUnauthorized
 		t.taken = t.taken || !t.refused
+		if t.taken && t.trial != nil {
+			t.endTrial()
+		}
 	}
 }
 
