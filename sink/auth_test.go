@@ -506,6 +506,51 @@ func TestTokensThatAreNeverTakenAreAHold(t *testing.T) {
 	}
 }
 
+// An endpoint that took no token for a while may take the old one again. That there is none by then that is fresh, or that it
+// takes its time, is no reason to notice later, nor to send each probe twice.
+func TestTheRecoveryIsSeenInTimeThoughTokensAreSlow(t *testing.T) {
+	for _, took := range []time.Duration{0, 5 * time.Second, 9 * time.Second, 9990 * time.Millisecond, time.Hour} {
+		for range 10 {
+			synctest.Test(t, func(t *testing.T) {
+				a := &authorizationServer{secret: "s1", expires: 3600}
+				var down, ends atomic.Bool
+				var recovered atomic.Pointer[time.Time]
+				e := newEndpoint(t, func(_ int, w http.ResponseWriter, _ *http.Request) {
+					pause(20 * time.Millisecond)
+					if down.Load() {
+						w.WriteHeader(http.StatusUnauthorized)
+					}
+					if ends.Load() && down.CompareAndSwap(true, false) { // as early before the next probe as can be
+						now := time.Now()
+						recovered.Store(&now)
+					}
+				})
+				a.serve(t, e)
+				s := e.sink(t, func(c *Config) { c.Auth, c.Concurrency = oauth(t, "s1"), 8 })
+				s.deliver(t.Context(), 1)
+				a.change(func() { a.took = took })
+				down.Store(true)
+				crowd := s.keys(t.Context(), 8, 1)
+				pause(10 * time.Minute)
+				if n := len(e.requests()) - 1; n > 8+40 {
+					t.Errorf("tokens in %v: %d requests", took, n)
+				}
+				ends.Store(true)
+				crowd.running.Wait()
+				first := time.Now()
+				for _, at := range crowd.accepted {
+					if at.Before(first) {
+						first = at
+					}
+				}
+				if late := first.Sub(*recovered.Load()); len(crowd.accepted) != 8 || late > maxProbeWait+40*time.Millisecond {
+					t.Errorf("tokens in %v: %d accepted, %v after the recovery", took, len(crowd.accepted), late)
+				}
+			})
+		}
+	}
+}
+
 // While one row tries a fresh token, the others wait for what becomes of that: for no more than it may take, and not at all
 // once they are stopped.
 func TestATokenThatIsTriedHoldsNobodyUp(t *testing.T) {

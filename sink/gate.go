@@ -46,6 +46,7 @@ type gate struct {
 	next          time.Time // no probe before
 	probing       bool
 	prober        uint64        // the row that probed last
+	probed        time.Time     // when it was admitted
 	probes        int           // failed so far in this hold
 	held          time.Duration // of all holds before this one
 	heldForOthers time.Duration // the same of those that were not for refusals
@@ -235,7 +236,8 @@ func (g *gate) judgeProbe(d *delivery, a answer) change {
 	if worked {
 		g.probes, g.reason = 0, reasonRateLimited
 	}
-	g.next = g.probeAt(a)
+	// From start to start, the wait for an access token included, which the next one may have as well.
+	g.next = g.probeAt(g.probed, a)
 	return change{kind: extended, reason: g.reason, since: g.since, next: g.next}
 }
 
@@ -245,18 +247,18 @@ func (g *gate) shut(reason string, a answer) change {
 	g.reason = reason
 	g.since = a.at
 	g.probes = 0
-	g.next = g.probeAt(a)
+	g.next = g.probeAt(a.began, a)
 	return change{kind: closed, reason: reason, since: g.since, next: g.next}
 }
 
 // probeAt returns when to probe after a failed. What the endpoint asks for counts from
 // its answer; else the time between attempts is from start to start, for an attempt
 // may take long to fail.
-func (g *gate) probeAt(a answer) time.Time {
+func (g *gate) probeAt(began time.Time, a answer) time.Time {
 	if a.wait > 0 {
 		return a.at.Add(max(a.wait, minProbeWait))
 	}
-	at := a.began.Add(probeWait(g.probes))
+	at := began.Add(probeWait(g.probes))
 	if soonest := a.at.Add(minProbeWait); at.Before(soonest) {
 		return soonest
 	}
@@ -367,7 +369,7 @@ func (g *gate) admitted(row uint64) pass {
 	g.inFlight++
 	g.probing = g.closed
 	if g.closed {
-		g.prober = row
+		g.prober, g.probed = row, time.Now()
 	}
 	return pass{epoch: g.epoch, probe: g.closed, shown: g.evidence.shown}
 }

@@ -35,6 +35,7 @@ type accessTokens struct {
 	renew    time.Time
 	expiry   time.Time // zero: never
 	replaced time.Time // when the latest replacement began
+	answered time.Time // when it ended
 	asking   chan struct{}
 	doubted  bool          // the endpoint did not take the token, and another is asked for
 	failure  error         // of the latest time that was asked
@@ -54,7 +55,7 @@ func newTokens(client *credentials.Client, secret string) *accessTokens {
 func (t *accessTokens) get(ctx context.Context) (string, error) {
 	t.mu.Lock()
 	now := time.Now()
-	if t.refused && t.asking == nil && t.mayReplace(now) {
+	if t.refused && t.asking == nil && isLongAgo(t.replaced, now) {
 		// Nothing is known of another one, but that this one is not taken.
 		t.replaced, t.doubted = now, true
 		t.ask()
@@ -82,7 +83,7 @@ func (t *accessTokens) replace(ctx context.Context, refused string) (string, err
 		return t.token, nil
 	}
 	if t.asking == nil {
-		if !t.mayReplace(now) {
+		if !isLongAgo(t.answered, now) {
 			defer t.mu.Unlock()
 			return t.token, nil
 		}
@@ -93,9 +94,9 @@ func (t *accessTokens) replace(ctx context.Context, refused string) (string, err
 	return t.wait(ctx)
 }
 
-// mayReplace reports whether the latest replacement began long enough ago.
-func (t *accessTokens) mayReplace(now time.Time) bool {
-	return t.replaced.IsZero() || now.Sub(t.replaced) >= replaceAfter
+// isLongAgo reports whether what was at some time, if ever, is no reason not to replace a token.
+func isLongAgo(at, now time.Time) bool {
+	return at.IsZero() || now.Sub(at) >= replaceAfter
 }
 
 // try reports whether to repeat a request, that had another token, with the one that there
@@ -186,6 +187,9 @@ func (t *accessTokens) ask() {
 		}
 		now := time.Now()
 		t.mu.Lock()
+		if t.doubted {
+			t.answered = now
+		}
 		t.asking, t.doubted = nil, false
 		if t.failure = err; err != nil {
 			t.failure = &tokenError{err}
