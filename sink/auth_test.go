@@ -610,14 +610,14 @@ func TestATokenThatIsTriedHoldsNobodyUp(t *testing.T) {
 func TestNobodyWaitsForTheTrialOfATokenThatIsTaken(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		a := &authorizationServer{secret: "s1", expires: 3600}
-		tried := ""
+		var tried atomic.Bool
 		e := newEndpoint(t, func(n int, w http.ResponseWriter, r *http.Request) {
 			pause(20 * time.Millisecond)
 			switch {
 			case !a.takes(r):
 				w.WriteHeader(http.StatusUnauthorized)
 			case n == 1+30+1:
-				tried = r.Header.Get("Idempotency-Key")
+				tried.Store(true)
 				<-r.Context().Done()
 			}
 		})
@@ -629,7 +629,7 @@ func TestNobodyWaitsForTheTrialOfATokenThatIsTaken(t *testing.T) {
 		a.revoke()
 		crowd := s.keys(t.Context(), 30, 1)
 		pause(100 * time.Millisecond)
-		if accepted, _ := crowd.counts(); accepted != 0 || tried == "" {
+		if accepted, _ := crowd.counts(); accepted != 0 || !tried.Load() {
 			t.Errorf("%d accepted though one tries the token", accepted)
 		}
 		if err := s.Deliver(t.Context(), row("new")); err != nil {
@@ -642,6 +642,50 @@ func TestNobodyWaitsForTheTrialOfATokenThatIsTaken(t *testing.T) {
 		crowd.running.Wait()
 		if s.metric(t, "signup_sheet_holds_total") != 0 || s.metric(t, "signup_sheet_retries_total") != 1 {
 			t.Error("counted as failures of others")
+		}
+	})
+}
+
+// That the row which tries a fresh token may not be sent any more says nothing of the token, nor of the endpoint.
+func TestATrialThatIsWithheldIsNoHold(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		a := &authorizationServer{secret: "s1", took: 100 * time.Millisecond}
+		p := newPermit(true)
+		var tries atomic.Bool
+		p.checks = func() {
+			if tries.CompareAndSwap(true, false) {
+				pause(time.Millisecond) // until all others wait
+				p.set(false)
+			}
+		}
+		e := newEndpoint(t, func(n int, w http.ResponseWriter, r *http.Request) {
+			pause(20 * time.Millisecond)
+			if !a.takes(r) {
+				if n == 1+64 {
+					tries.Store(true)
+				}
+				w.WriteHeader(http.StatusUnauthorized)
+			}
+		})
+		a.serve(t, e)
+		s := e.sink(t, func(c *Config) { c.Auth, c.Permit = oauth(t, "s1"), p })
+		if errs := s.deliver(t.Context(), 1); errs[0] != nil {
+			t.Fatal(errs)
+		}
+		a.revoke()
+		crowd := s.keys(t.Context(), 64, 1)
+		pause(time.Second)
+		if n := len(e.requests()); n != 1+64 {
+			t.Errorf("%d requests, the last without a permit", n)
+		}
+		p.set(true)
+		began := time.Now()
+		crowd.running.Wait()
+		if accepted, _ := crowd.counts(); accepted != 64 || time.Since(began) > 100*time.Millisecond {
+			t.Errorf("%d accepted in %v", accepted, time.Since(began))
+		}
+		if s.metric(t, "signup_sheet_holds_total") != 0 || s.metric(t, "signup_sheet_retries_total") != 0 {
+			t.Error("counted as failures")
 		}
 	})
 }

@@ -214,11 +214,11 @@ func (s *Sink) send(ctx context.Context, row Row, p pass) (a answer, sent int) {
 			again = s.gate.repeat(ctx, p)
 			reconnected = again
 		case a.verdict == atFault && !renewed && s.outdated(ctx, a) && a.wait == 0:
-			done := func() {}
+			done := func(bool) {}
 			if again = true; s.tokens != nil && a.status == http.StatusUnauthorized {
 				done, again = s.tokens.try(ctx)
 			}
-			defer done()
+			defer func() { done(a.withheld) }()
 			if again = again && s.gate.repeat(ctx, p); again {
 				renewed = true
 				s.metrics.renewals.Inc()

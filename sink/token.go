@@ -37,11 +37,11 @@ type accessTokens struct {
 	replaced time.Time // when the latest replacement began
 	answered time.Time // when it ended
 	asking   chan struct{}
-	doubted  bool          // the endpoint did not take the token, and another is asked for
-	failure  error         // of the latest time that was asked
-	taken    bool          // the endpoint has answered a request with the token, and not with 401
-	refused  bool          // its latest answer was 401
-	trial    chan struct{} // closed when the first repeated request has its answer, or the token is taken from another; nil: none is under way
+	doubted  bool   // the endpoint did not take the token, and another is asked for
+	failure  error  // of the latest time that was asked
+	taken    bool   // the endpoint has answered a request with the token, and not with 401
+	refused  bool   // its latest answer was 401
+	trial    *trial // nil: none is under way
 }
 
 func newTokens(client *credentials.Client, secret string) *accessTokens {
@@ -99,40 +99,49 @@ func isLongAgo(at, now time.Time) bool {
 	return at.IsZero() || now.Sub(at) >= replaceAfter
 }
 
+// trial is a request with a fresh token that others wait for.
+type trial struct {
+	ended    chan struct{} // closed when it has its answer, or the token is taken from another
+	withheld bool          // it was not sent
+}
+
 // try reports whether to repeat a request, that had another token, with the one that there
 // is now. One of those that ask tries a fresh token, and the others wait for what becomes of
-// that: an endpoint that takes none gets one more request, not one of each. done is to be
-// called when the request has its answer.
-func (t *accessTokens) try(ctx context.Context) (done func(), ok bool) {
+// that: an endpoint that takes none gets one more request, not one of each. If it was not
+// sent, the next one tries. done is to be called when the request has its answer.
+func (t *accessTokens) try(ctx context.Context) (done func(withheld bool), ok bool) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	ended := t.trial
-	switch {
-	case t.taken || t.refused:
-	case ended == nil:
-		ended = make(chan struct{})
-		t.trial = ended
-		return func() {
-			t.mu.Lock()
-			defer t.mu.Unlock()
-			if t.trial == ended {
-				t.endTrial()
-			}
-		}, true
-	default:
+	for !t.taken && !t.refused {
+		now := t.trial
+		if now == nil {
+			mine := &trial{ended: make(chan struct{})}
+			t.trial = mine
+			return func(withheld bool) {
+				t.mu.Lock()
+				defer t.mu.Unlock()
+				mine.withheld = withheld
+				if t.trial == mine {
+					t.endTrial()
+				}
+			}, true
+		}
 		t.mu.Unlock()
 		select {
-		case <-ended:
+		case <-now.ended:
 		case <-ctx.Done():
 		}
 		t.mu.Lock()
+		if !now.withheld {
+			break
+		}
 	}
-	return func() {}, t.taken
+	return func(bool) {}, t.taken
 }
 
 // endTrial lets those go on that wait for it. t.mu is held.
 func (t *accessTokens) endTrial() {
-	close(t.trial)
+	close(t.trial.ended)
 	t.trial = nil
 }
 
