@@ -557,13 +557,13 @@ func TestATokenThatIsTriedHoldsNobodyUp(t *testing.T) {
 	for _, stops := range []bool{false, true} {
 		synctest.Test(t, func(t *testing.T) {
 			a := &authorizationServer{secret: "s1", expires: 3600}
-			hangs := false
+			var hangs atomic.Bool
 			e := newEndpoint(t, func(_ int, w http.ResponseWriter, r *http.Request) {
 				pause(20 * time.Millisecond)
 				switch {
 				case !a.takes(r):
 					w.WriteHeader(http.StatusUnauthorized)
-				case hangs:
+				case hangs.Load():
 					select {
 					case <-r.Context().Done():
 					case <-time.After(time.Minute):
@@ -576,7 +576,7 @@ func TestATokenThatIsTriedHoldsNobodyUp(t *testing.T) {
 				t.Fatal(errs)
 			}
 			a.revoke()
-			hangs = true
+			hangs.Store(true)
 			ctx, stop := context.WithCancelCause(t.Context())
 			began := time.Now()
 			crowd := s.keys(ctx, 64, 1)
@@ -595,7 +595,7 @@ func TestATokenThatIsTriedHoldsNobodyUp(t *testing.T) {
 				if h, held := s.Hold(); !held {
 					t.Errorf("no hold: %+v", h)
 				}
-				hangs = false
+				hangs.Store(false)
 			}
 			crowd.running.Wait()
 			if took := time.Since(began); stops && took > 6*time.Second || !stops && (took > 40*time.Second || len(crowd.accepted) != 64) {
