@@ -111,12 +111,14 @@ func TestReplayTakesOverFromAProcessThatDies(t *testing.T) {
 	from, to, flags := rangeOf()
 	flags = append(flags, "--sink.concurrency", "8", "--name", "two")
 	ids := s.publishAt(t, "r", 2000, from, to)
-	sheet.Script(receiver.Always(receiver.Answer{Delay: 20 * time.Millisecond}))
+	// However long a process takes to start: one alone would need four minutes.
+	sheet.Script(receiver.Always(receiver.Answer{Delay: time.Second}))
 	a := s.replay(t, webhook, flags...)
 	a.running(t, 4)
 	b := s.replay(t, webhook, flags...)
 	b.running(t, 2)
 	b.kill(t)
+	sheet.Script(receiver.Always(receiver.Answer{Delay: 20 * time.Millisecond}))
 	a.finishes(t, 0)
 	for _, id := range ids {
 		if sheet.Count(id) == 0 {
