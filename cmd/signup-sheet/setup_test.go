@@ -86,7 +86,8 @@ func TestProgramWaitsForBrokersThatAreDown(t *testing.T) {
 	if code := p.end(t, time.Minute); code != 0 {
 		t.Errorf("exit code %d after SIGTERM, want 0", code)
 	}
-	if took := time.Since(at); took > 5*time.Second {
+	// Less than the drain timeout, 10 s, which is for what is under way.
+	if took := time.Since(at); took > 9*time.Second {
 		t.Errorf("the end took %v: there was nothing to finish", took)
 	}
 }
