@@ -52,7 +52,7 @@ func TestANameIsAskedForOnceByAllProcesses(t *testing.T) {
 	}
 	flags := []string{
 		"--agify.enabled=true", "--agify.url", server.URL, "--agify.cache_topic", cache, "--sink.columns", "event_id,age_guess",
-		"--kafka.session_timeout", "3s", "--consumer.commit_interval", "200ms", "--consumer.drain_timeout", "10s",
+		"--kafka.session_timeout", "3s", "--consumer.commit_interval", "200ms", "--agify.timeout", "10s", "--consumer.drain_timeout", "20s",
 	}
 	const names = 200
 	asked := func(want int) {
