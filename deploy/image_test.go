@@ -8,7 +8,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"net"
 	"net/http"
 	"net/http/httptest"
 	"os"
@@ -22,6 +21,7 @@ import (
 
 	"signup-sheet/internal/charttest"
 	"signup-sheet/internal/kafkatest"
+	"signup-sheet/internal/ports"
 	"signup-sheet/internal/receiver"
 )
 
@@ -93,7 +93,7 @@ func TestImageDeliversWithNothingButItself(t *testing.T) {
 // The pod that the chart describes: arguments, variables and mounted files.
 func TestPodDelivers(t *testing.T) {
 	s := newScene(t)
-	port := freePort(t)
+	port := ports.Reserve(t).Number
 	values := charttest.Values(t, fmt.Sprintf(`
 config:
   kafka: {brokers: %q, topic: %s}
@@ -144,17 +144,6 @@ secrets: {sink: {url_file: {existingSecret: sheet-webhook}}}
 		}
 	}
 	c.stop(t)
-}
-
-// freePort is a port of the loopback interface on which nobody listens.
-func freePort(t *testing.T) int {
-	t.Helper()
-	listener, err := new(net.ListenConfig).Listen(t.Context(), "tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer listener.Close()
-	return listener.Addr().(*net.TCPAddr).Port
 }
 
 func get(t *testing.T, url string) (status int, body string) {

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"io"
 	"log/slog"
+	"net"
 	"net/http"
 	"strings"
 	"sync/atomic"
@@ -109,11 +110,9 @@ func TestAdminServerAnswersWhileTheProgramStops(t *testing.T) {
 		t.Errorf("%d %q", code, body)
 	}
 	a.stop()
-	again, err := startAdmin(t.Context(), a.address.String(), h, prometheus.NewRegistry(), slog.New(slog.DiscardHandler))
-	if err == nil {
-		again.stop()
-	} else {
-		t.Errorf("the address is still taken after stop: %v", err)
+	if conn, err := new(net.Dialer).DialContext(t.Context(), "tcp", a.address.String()); err == nil {
+		_ = conn.Close()
+		t.Error("somebody listens after stop")
 	}
 }
 
@@ -137,12 +136,13 @@ func TestAdminServerStopsAlthoughARequestHangs(t *testing.T) {
 	<-entered
 	began := time.Now()
 	a.stop()
-	if took := time.Since(began); took < adminStop || took > adminStop+5*time.Second {
+	// The request would last for ever; how late a busy machine notices the end of adminStop is not the point.
+	if took := time.Since(began); took < adminStop || took > adminStop+time.Minute {
 		t.Errorf("stop took %s, want %s", took, adminStop)
 	}
 	select {
 	case <-answered:
-	case <-time.After(5 * time.Second):
+	case <-time.After(time.Minute):
 		t.Error("the connection of the request is still open")
 	}
 }

@@ -52,7 +52,7 @@ func TestANameIsAskedForOnceByAllProcesses(t *testing.T) {
 	}
 	flags := []string{
 		"--agify.enabled=true", "--agify.url", server.URL, "--agify.cache_topic", cache, "--sink.columns", "event_id,age_guess",
-		"--kafka.session_timeout", "3s", "--consumer.commit_interval", "200ms", "--consumer.drain_timeout", "10s",
+		"--kafka.session_timeout", "3s", "--consumer.commit_interval", "200ms", "--agify.timeout", "10s", "--consumer.drain_timeout", "20s",
 	}
 	const names = 200
 	asked := func(want int) {
@@ -157,7 +157,7 @@ func TestAnswersOfTheLastMomentAreKept(t *testing.T) {
 	if s.Real() {
 		defer s.DeleteTopic(t, cache)
 	}
-	p := s.start(t, webhook, "--agify.enabled=true", "--agify.url", server.URL, "--agify.cache_topic", cache, "--sink.timeout", "10s", "--consumer.drain_timeout", "20s")
+	p := s.start(t, webhook, "--agify.enabled=true", "--agify.url", server.URL, "--agify.cache_topic", cache, "--agify.timeout", "10s", "--sink.timeout", "10s", "--consumer.drain_timeout", "20s")
 	s.publishNamed(t, "slow", 1, 1, time.Now())
 	await(t, "a row that takes long", func() bool { return sheet.Attempts("slow-0") == 1 })
 	s.publishNamed(t, "r", 10, 10, time.Now())

@@ -6,7 +6,6 @@ import (
 	"crypto/tls"
 	"encoding/pem"
 	"log/slog"
-	"net"
 	"net/http"
 	"net/http/httptest"
 	"os"
@@ -18,6 +17,7 @@ import (
 	"time"
 
 	"signup-sheet/internal/kafkatest"
+	"signup-sheet/internal/ports"
 )
 
 // endpoint serves HTTP or HTTPS and counts requests, of which check sends none.
@@ -84,7 +84,7 @@ func TestCheckOnlineTicksWhatWorks(t *testing.T) {
 func TestCheckOnlineNamesWhatFails(t *testing.T) {
 	unknown := endpoint(t, (*httptest.Server).StartTLS) // by an authority that nobody knows
 	plain := endpoint(t, (*httptest.Server).Start)
-	closed := unusedAddress(t)
+	closed := ports.Reserve(t).Address()
 	flags := prepared(t)
 	for _, c := range []struct {
 		name string
@@ -191,15 +191,4 @@ func TestCheckOnlineTriesTheProxy(t *testing.T) {
 	if err != nil || !strings.Contains(out, want) || strings.Contains(out, "S3CR3T") {
 		t.Errorf("%v: want %q in\n%s", err, want, out)
 	}
-}
-
-// unusedAddress is one on which nobody listens.
-func unusedAddress(t *testing.T) string {
-	t.Helper()
-	listener, err := new(net.ListenConfig).Listen(t.Context(), "tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer listener.Close()
-	return listener.Addr().String()
 }

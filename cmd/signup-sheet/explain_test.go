@@ -17,6 +17,7 @@ import (
 
 	"signup-sheet/internal/certificates"
 	"signup-sheet/internal/kafkatest"
+	"signup-sheet/internal/ports"
 )
 
 // secretURL is an address of which only the host may be shown.
@@ -306,7 +307,7 @@ func TestExplainOfOddBytesBesideTheEvent(t *testing.T) {
 // An unreachable cluster is said to be one, at once.
 func TestExplainWithoutBrokers(t *testing.T) {
 	began := time.Now()
-	code, stdout, stderr := explainedAs(t, "", "--kafka.brokers", unusedAddress(t), "--partition", "0", "--offset", "0")
+	code, stdout, stderr := explainedAs(t, "", "--kafka.brokers", ports.Reserve(t).Address(), "--partition", "0", "--offset", "0")
 	if code != exitFailed || stdout != "" || !strings.Contains(stderr, "connection refused") || !strings.Contains(stderr, "correct host and port") || time.Since(began) > 15*time.Second {
 		t.Errorf("exit code %d: %s%s", code, stdout, stderr)
 	}

@@ -41,8 +41,9 @@ func TestPausedProcessSendsNothingUntilItMayAgain(t *testing.T) {
 	newSheet.Script(receiver.Always(receiver.Answer{Hang: hangNew}))
 	ids := s.publish(t, "r", rows)
 
+	// The session of the successor must outlive a machine that stands still for some seconds.
 	flags := []string{
-		"--kafka.session_timeout", "3s", "--kafka.heartbeat_interval", "500ms", "--consumer.commit_interval", "500ms", "--sink.timeout", "30s", "--sink.concurrency", "64",
+		"--kafka.session_timeout", "6s", "--kafka.heartbeat_interval", "500ms", "--consumer.commit_interval", "500ms", "--sink.timeout", "30s", "--sink.concurrency", "64",
 	}
 	old := s.start(t, oldWebhook, flags...)
 	awaitSheet(t, oldSheet, "rows in flight", func(st receiver.State) bool { return st.InFlight == inFlight })

@@ -15,6 +15,8 @@ import (
 	"strings"
 	"sync/atomic"
 	"testing"
+
+	"signup-sheet/internal/ports"
 )
 
 // probedWith runs probe against a server that answers with handler, and returns the exit code and what it says.
@@ -166,7 +168,7 @@ func TestProbeExplainsAProxyThatIsAway(t *testing.T) {
 		t.Fatal(err)
 	}
 	cmd := exec.CommandContext(t.Context(), program, "probe", "--sink.url", "https://hooks.example.com/S3CR3T")
-	cmd.Env = []string{asProgram + "=1", "HTTPS_PROXY=http://me:S3CR3T@" + unusedAddress(t)}
+	cmd.Env = []string{asProgram + "=1", "HTTPS_PROXY=http://me:S3CR3T@" + ports.Reserve(t).Address()}
 	if _, err := cmd.StdinPipe(); err != nil { // stays open as long as this process lives
 		t.Fatal(err)
 	}

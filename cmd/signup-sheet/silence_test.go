@@ -17,6 +17,8 @@ import (
 	"time"
 
 	"github.com/twmb/franz-go/pkg/kgo"
+
+	"signup-sheet/internal/ports"
 )
 
 // What nobody must be told.
@@ -205,7 +207,7 @@ func serve(t *testing.T, answer http.HandlerFunc) string {
 
 // refused is a place where nobody listens.
 func refused(scheme string) func(t *testing.T) string {
-	return func(t *testing.T) string { return scheme + "://" + unused(t) }
+	return func(t *testing.T) string { return scheme + "://" + ports.Reserve(t).Address() }
 }
 
 func fixed(address string) func(t *testing.T) string {

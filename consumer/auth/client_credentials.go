@@ -2,6 +2,7 @@ package auth
 
 import (
 	"context"
+	"net"
 	"sync"
 	"time"
 
@@ -17,6 +18,8 @@ type ClientCredentials struct {
 	ClientID     string
 	ClientSecret Secret
 	Scopes       []string
+	// DialContext opens connections to the server. nil: net.Dialer's.
+	DialContext func(ctx context.Context, network, address string) (net.Conn, error)
 }
 
 // patience is how long a token that a broker refused is tried on: the broker may not know its key yet, and an
@@ -27,7 +30,7 @@ const patience = 10 * time.Second
 // of its time left or was refused, and is used on while there is no other; one without a time is used once. The client
 // secret is read then.
 func (c ClientCredentials) Login() sasl.Mechanism {
-	s := &tokenSource{secret: c.ClientSecret, client: credentials.NewClient(c.TokenURL, c.ClientID, c.Scopes, nil)}
+	s := &tokenSource{secret: c.ClientSecret, client: credentials.NewClient(c.TokenURL, c.ClientID, c.Scopes, c.DialContext)}
 	return bearer{s.token, s.refused}
 }
 
