@@ -59,10 +59,10 @@ func (l *live) follow() {
 				l.ledger.mistake("%v", err)
 				return
 			}
-			l.ledger.deadLetter(d)
 			l.mu.Lock()
-			defer l.mu.Unlock()
-			l.letters.add(letterCells(d))
+			l.letters.add(letterCells(d)) // before it counts: what counts is shown
+			l.mu.Unlock()
+			l.ledger.deadLetter(d)
 		},
 	)
 }
