@@ -27,8 +27,16 @@ func Serve(t testing.TB, r *receiver.Receiver) (url string) {
 // that was started here is left.
 func ServeOn(t testing.TB, r *receiver.Receiver, listener net.Listener) (url string) {
 	t.Helper()
-	server := &http.Server{Handler: r}
-	var served sync.WaitGroup
+	var served, conns sync.WaitGroup
+	server := &http.Server{Handler: r, ConnState: func(_ net.Conn, state http.ConnState) {
+		switch state {
+		case http.StateNew:
+			conns.Add(1)
+		case http.StateClosed, http.StateHijacked:
+			conns.Done()
+		default:
+		}
+	}}
 	served.Go(func() {
 		if err := server.Serve(listener); !errors.Is(err, http.ErrServerClosed) {
 			t.Errorf("serve the receiver: %v", err)
@@ -37,6 +45,7 @@ func ServeOn(t testing.TB, r *receiver.Receiver, listener net.Listener) (url str
 	t.Cleanup(func() {
 		_ = server.Close() // of no interest: the listener or a connection was closed before
 		served.Wait()
+		conns.Wait() // one whose body was too large is kept for half a second, so that its client reads the answer
 		// The test's own context has ended.
 		_ = r.Wait(context.WithoutCancel(t.Context()), receiver.Idle) // ends with the handlers, which lost their connections
 	})
