@@ -473,8 +473,9 @@ func TestTokensThatAreNeverTakenAreAHold(t *testing.T) {
 		synctest.Test(t, func(t *testing.T) {
 			a := &authorizationServer{secret: "s1", expires: 3600}
 			recovered := false
+			const think = 20 * time.Millisecond
 			e := newEndpoint(t, func(_ int, w http.ResponseWriter, r *http.Request) {
-				pause(20 * time.Millisecond)
+				pause(think)
 				if !recovered || !a.takes(r) {
 					w.WriteHeader(http.StatusUnauthorized)
 				}
@@ -499,7 +500,8 @@ func TestTokensThatAreNeverTakenAreAHold(t *testing.T) {
 					first = at
 				}
 			}
-			if len(crowd.accepted) != 200 || first.Sub(began) > maxProbeWait {
+			// A probe may have begun just before that, and its answer have come just after.
+			if len(crowd.accepted) != 200 || first.Sub(began) > maxProbeWait+think {
 				t.Errorf("%d in flight: %d accepted, after %v", slots, len(crowd.accepted), first.Sub(began))
 			}
 		})
