@@ -472,11 +472,11 @@ func TestTokensThatAreNeverTakenAreAHold(t *testing.T) {
 	for _, slots := range []int{1, 8, 64} {
 		synctest.Test(t, func(t *testing.T) {
 			a := &authorizationServer{secret: "s1", expires: 3600}
-			recovered := false
+			var recovered atomic.Bool
 			const think = 20 * time.Millisecond
 			e := newEndpoint(t, func(_ int, w http.ResponseWriter, r *http.Request) {
 				pause(think)
-				if !recovered || !a.takes(r) {
+				if !recovered.Load() || !a.takes(r) {
 					w.WriteHeader(http.StatusUnauthorized)
 				}
 			})
@@ -491,7 +491,7 @@ func TestTokensThatAreNeverTakenAreAHold(t *testing.T) {
 				t.Errorf("%d in flight: %d requests, and asked %d times in ten minutes", slots, n, a.count())
 			}
 			a.revoke()
-			recovered = true
+			recovered.Store(true)
 			began := time.Now()
 			crowd.running.Wait()
 			first := time.Now()
@@ -514,13 +514,13 @@ func TestATokenThatIsTriedHoldsNobodyUp(t *testing.T) {
 	for _, stops := range []bool{false, true} {
 		synctest.Test(t, func(t *testing.T) {
 			a := &authorizationServer{secret: "s1", expires: 3600}
-			hangs := false
+			var hangs atomic.Bool
 			e := newEndpoint(t, func(_ int, w http.ResponseWriter, r *http.Request) {
 				pause(20 * time.Millisecond)
 				switch {
 				case !a.takes(r):
 					w.WriteHeader(http.StatusUnauthorized)
-				case hangs:
+				case hangs.Load():
 					select {
 					case <-r.Context().Done():
 					case <-time.After(time.Minute):
@@ -533,7 +533,7 @@ func TestATokenThatIsTriedHoldsNobodyUp(t *testing.T) {
 				t.Fatal(errs)
 			}
 			a.revoke()
-			hangs = true
+			hangs.Store(true)
 			ctx, stop := context.WithCancelCause(t.Context())
 			began := time.Now()
 			crowd := s.keys(ctx, 64, 1)
@@ -552,7 +552,7 @@ func TestATokenThatIsTriedHoldsNobodyUp(t *testing.T) {
 				if h, held := s.Hold(); !held {
 					t.Errorf("no hold: %+v", h)
 				}
-				hangs = false
+				hangs.Store(false)
 			}
 			crowd.running.Wait()
 			if took := time.Since(began); stops && took > 6*time.Second || !stops && (took > 40*time.Second || len(crowd.accepted) != 64) {
