@@ -219,7 +219,7 @@ func TestTLSFailureIsNamed(t *testing.T) {
 	server.StartTLS()
 	defer server.Close()
 	log := new(syncBuffer)
-	e, err := enrich.New(enrich.Config{URL: server.URL, Timeout: 10 * time.Second, CacheSize: 1, CacheTTL: time.Hour, UnknownTTL: time.Hour, BatchSize: 10, Concurrency: 1, APIKey: keyOf("markerkey")}, nil, jsonLog(log))
+	e, err := enrich.New(enrich.Config{URL: server.URL, Timeout: time.Minute, CacheSize: 1, CacheTTL: time.Hour, UnknownTTL: time.Hour, BatchSize: 10, Concurrency: 1, APIKey: keyOf("markerkey")}, nil, jsonLog(log))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -235,7 +235,7 @@ func TestTLSFailureIsNamed(t *testing.T) {
 func TestAgeOverARealNetwork(t *testing.T) {
 	server := httptest.NewServer(says(michael))
 	defer server.Close()
-	e, err := enrich.New(enrich.Config{URL: server.URL, Timeout: 10 * time.Second, CacheSize: 1, CacheTTL: time.Hour, UnknownTTL: time.Hour, BatchSize: 10, Concurrency: 1}, nil, jsonLog(io.Discard))
+	e, err := enrich.New(enrich.Config{URL: server.URL, Timeout: time.Minute, CacheSize: 1, CacheTTL: time.Hour, UnknownTTL: time.Hour, BatchSize: 10, Concurrency: 1}, nil, jsonLog(io.Discard))
 	if err != nil {
 		t.Fatal(err)
 	}

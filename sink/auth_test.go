@@ -472,10 +472,11 @@ func TestTokensThatAreNeverTakenAreAHold(t *testing.T) {
 	for _, slots := range []int{1, 8, 64} {
 		synctest.Test(t, func(t *testing.T) {
 			a := &authorizationServer{secret: "s1", expires: 3600}
-			recovered := false
+			var recovered atomic.Bool
+			const think = 20 * time.Millisecond
 			e := newEndpoint(t, func(_ int, w http.ResponseWriter, r *http.Request) {
-				pause(20 * time.Millisecond)
-				if !recovered || !a.takes(r) {
+				pause(think)
+				if !recovered.Load() || !a.takes(r) {
 					w.WriteHeader(http.StatusUnauthorized)
 				}
 			})
@@ -490,7 +491,7 @@ func TestTokensThatAreNeverTakenAreAHold(t *testing.T) {
 				t.Errorf("%d in flight: %d requests, and asked %d times in ten minutes", slots, n, a.count())
 			}
 			a.revoke()
-			recovered = true
+			recovered.Store(true)
 			began := time.Now()
 			crowd.running.Wait()
 			first := time.Now()
@@ -499,7 +500,8 @@ func TestTokensThatAreNeverTakenAreAHold(t *testing.T) {
 					first = at
 				}
 			}
-			if len(crowd.accepted) != 200 || first.Sub(began) > maxProbeWait {
+			// A probe may have begun just before that, and its answer have come just after.
+			if len(crowd.accepted) != 200 || first.Sub(began) > maxProbeWait+think {
 				t.Errorf("%d in flight: %d accepted, after %v", slots, len(crowd.accepted), first.Sub(began))
 			}
 		})

@@ -530,7 +530,9 @@ func TestAQuietTopicGoesOnBesideBadRows(t *testing.T) {
 func TestAHoldsReasonIsWhatMostAnswersSaid(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		e := newEndpoint(t, func(n int, w http.ResponseWriter, _ *http.Request) {
-			pause(20 * time.Millisecond) // until all are under way
+			// Until all are under way, and then one after the other: the hold begins with half of the answers, and at one
+			// moment, in any order, most of that half could by chance be another.
+			pause(20*time.Millisecond + time.Duration(n)*time.Microsecond)
 			w.WriteHeader([]int{401, 503, 401, 400, 401}[n%5])
 		})
 		s := e.sink(t)

@@ -124,8 +124,8 @@ func TestFailuresWithoutAnAnswerHaveTheirVerdict(t *testing.T) {
 		w.WriteHeader(http.StatusProxyAuthRequired)
 	}))
 	defer proxy.Close()
-	closed := httptest.NewServer(ok)
-	closed.Close()
+	// A port that nobody is given by chance, and a name that no name server is asked about, nor slow to answer.
+	const closed, nowhere = "http://127.0.0.1:1", "no-such..host"
 	by := func(address string) func(*Sink) {
 		return func(s *Sink) {
 			u, _ := url.Parse(address)
@@ -139,10 +139,10 @@ func TestFailuresWithoutAnAnswerHaveTheirVerdict(t *testing.T) {
 		want      class
 		words     string
 	}{
-		{"connection refused", closed.URL, nil, class{transient, reasonNetwork}, "connection refused"},
+		{"connection refused", closed, nil, class{transient, reasonNetwork}, "connection refused"},
 		{"hang-up", hangup.URL, nil, class{transient, reasonNetwork}, "connection failed or broke"},
 		{"not HTTP", garbage.URL, nil, class{transient, reasonNetwork}, "connection failed or broke"},
-		{"unknown host", "http://no-such-host.invalid/", nil, class{atFault, reasonDNS}, "look up the host: "},
+		{"unknown host", "http://" + nowhere + "/", nil, class{atFault, reasonDNS}, "look up the host: "},
 		{"unknown authority", secure.URL, nil, class{atFault, reasonTLS}, "unknown authority"},
 		{"other host", strings.Replace(secure.URL, "127.0.0.1", "localhost", 1), func(s *Sink) {
 			s.webhook.Load().transport.TLSClientConfig.RootCAs = secure.Client().Transport.(*http.Transport).TLSClientConfig.RootCAs
@@ -150,13 +150,14 @@ func TestFailuresWithoutAnAnswerHaveTheirVerdict(t *testing.T) {
 		{"old TLS", old.URL, nil, class{atFault, reasonTLS}, "tls: "},
 		{"no TLS", strings.Replace(plain.URL, "http:", "https:", 1), nil, class{atFault, reasonTLS}, "not TLS"},
 		{"proxy without tunnel", "https://example.com/", by(proxy.URL), class{atFault, reasonProxy}, "407"},
-		{"proxy that is away", "https://example.com/", by(closed.URL), class{atFault, reasonProxy}, "proxy: connection refused"},
-		{"proxy that is away, for HTTP", "http://example.com/", by(closed.URL), class{atFault, reasonProxy}, "proxy: connection refused"},
-		{"proxy with an unknown host", "https://example.com/", by("http://us3r:jane@no-such-host.invalid"), class{atFault, reasonProxy}, "proxy: look up the host: "},
+		{"proxy that is away", "https://example.com/", by(closed), class{atFault, reasonProxy}, "proxy: connection refused"},
+		{"proxy that is away, for HTTP", "http://example.com/", by(closed), class{atFault, reasonProxy}, "proxy: connection refused"},
+		{"proxy with an unknown host", "https://example.com/", by("http://us3r:jane@" + nowhere), class{atFault, reasonProxy}, "proxy: look up the host: "},
 		{"proxy with an unknown authority", "https://example.com/", by(secure.URL), class{atFault, reasonProxy}, "proxy: tls: the certificate is signed by an unknown authority"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			s := newSink(t, Config{URL: c.url, AllowHTTP: true, Concurrency: 1, Timeout: 5 * time.Second})
+			// Nothing here takes time but the machine, which may be slow.
+			s := newSink(t, Config{URL: c.url, AllowHTTP: true, Concurrency: 1, Timeout: time.Minute})
 			if c.change != nil {
 				c.change(s.Sink)
 			}

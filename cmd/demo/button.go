@@ -3,6 +3,7 @@ package main
 import (
 	"errors"
 	"net/http"
+	"slices"
 	"time"
 
 	"signup-sheet/internal/receiver"
@@ -50,18 +51,32 @@ func (l *live) endpointButton(name, label, hint string, answer receiver.Behaviou
 }
 
 // errRebalancing says why members do not come and go now: the embedded Kafka can lose sight of a member that vanishes
-// while it waits for the others.
+// while it waits for the others. One that takes the place of another that was killed joins only after a moment, until which
+// the group seems to be at rest.
 var errRebalancing = errors.New("the group is rebalancing: wait until every consumer is running")
 
+// atRest tells whether no member is on its way in or out.
+func (l *live) atRest() bool {
+	seats := l.fleet.list()
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return allJoined(seats, l.joined) && l.broker.stable()
+}
+
+// allJoined tells whether there is nobody who is yet to join, or about to leave.
+func allJoined(seats []seat, joined map[int]bool) bool {
+	return !slices.ContainsFunc(seats, func(s seat) bool { return s.leaving || s.dying || !joined[s.pid()] })
+}
+
 func (l *live) kill(bool) error {
-	if !l.broker.stable() {
+	if !l.atRest() {
 		return errRebalancing
 	}
 	return l.fleet.kill(firstConsumer)
 }
 
 func (l *live) second(on bool) error {
-	if !l.broker.stable() {
+	if !l.atRest() {
 		return errRebalancing
 	}
 	if on {

@@ -30,6 +30,7 @@ type live struct {
 	mu      sync.Mutex
 	view    view // what was seen last
 	letters newest
+	joined  map[int]bool // the consumers that were seen running, by process id
 }
 
 func newLive(d *demo) *live {
@@ -43,6 +44,7 @@ func newLive(d *demo) *live {
 		publisher: &publisher{broker: d.broker, signups: signups, failed: func(err error) { d.ledger.mistake("publish: %v", err) }},
 		watcher:   newWatcher(),
 		began:     began,
+		joined:    map[int]bool{},
 		view:      view{Run: began.Format(time.RFC3339Nano), Kafka: d.broker.addr, Mood: mood{Kind: "waiting", Text: startingText}},
 	}
 }
@@ -57,10 +59,10 @@ func (l *live) follow() {
 				l.ledger.mistake("%v", err)
 				return
 			}
-			l.ledger.deadLetter(d)
 			l.mu.Lock()
-			defer l.mu.Unlock()
-			l.letters.add(letterCells(d))
+			l.letters.add(letterCells(d)) // before it counts: what counts is shown
+			l.mu.Unlock()
+			l.ledger.deadLetter(d)
 		},
 	)
 }
@@ -204,6 +206,11 @@ func (l *live) account(ctx context.Context, ending string) (account, error) {
 	}
 	l.mu.Lock()
 	l.view = v
+	for _, r := range reports {
+		if r.runs() {
+			l.joined[r.pid()] = true
+		}
+	}
 	l.mu.Unlock()
 	l.out.status(fmt.Sprintf("published %s = rows %s + dead letters %s + in flight %s   %s",
 		number(a.published), number(a.signups), number(a.deadLetters), number(v.Counts.InFlight+v.Counts.Skipped), v.Mood.Text))

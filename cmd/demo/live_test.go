@@ -143,7 +143,7 @@ func allRunning(n int) func(view) bool {
 func TestTheSheetIsLiveAndAddsUp(t *testing.T) {
 	s := open(t)
 	v := s.until("rows", func(v view) bool { return v.Counts.Rows >= 40 && v.Counts.DeadLetters >= 1 })
-	if !slices.Contains(v.Columns, "age_guess") || v.Rates.Published == 0 || v.Rates.Delivered == 0 || v.Kafka == "" {
+	if !slices.Contains(v.Columns, "age_guess") || v.Kafka == "" {
 		t.Errorf("%+v", v)
 	}
 	s.until("rates of every stage", func(v view) bool {
@@ -151,7 +151,9 @@ func TestTheSheetIsLiveAndAddsUp(t *testing.T) {
 		return r.Published > 5 && r.Fetched > 5 && r.Enriched > 5 && r.Delivered > 5 && r.Committed > 5
 	})
 
-	// What anybody publishes is accounted for too.
+	// What anybody publishes is accounted for too. Nothing else is published by then, so that it comes last.
+	s.press("pause?on=true")
+	s.until("all of the demo's own", settled)
 	client, err := kgo.NewClient(kgo.SeedBrokers(v.Kafka), kgo.DefaultProduceTopic(topic))
 	if err != nil {
 		t.Fatal(err)
@@ -166,7 +168,6 @@ func TestTheSheetIsLiveAndAddsUp(t *testing.T) {
 	if err := client.ProduceSync(t.Context(), &kgo.Record{Key: []byte("k")}).FirstErr(); err != nil {
 		t.Fatal(err)
 	}
-	s.press("pause?on=true")
 	v = s.until("all of it", func(v view) bool { return settled(v) && v.Counts.Skipped == 2 })
 	c := v.Counts
 	if c.Published != c.Rows+c.DeadLetters+2 || c.SheetRows != c.Rows || c.LetterRows != c.DeadLetters || c.Duplicates != 1 {
@@ -203,8 +204,8 @@ func TestEachButtonMakesItsTroubleAndEndsIt(t *testing.T) {
 	s.press("down?on=true")
 	v = s.until("a reason to wait", func(v view) bool { return v.Mood.Kind == "waiting" && strings.Contains(v.Mood.Text, "5xx") })
 	v = s.until("a backlog", func(w view) bool { return w.Counts.InFlight > 20 })
-	if v.Mood.Hold == "" || v.Counts.DeadLetters > 3 {
-		t.Errorf("%+v, %+v", v.Mood, v.Counts)
+	if v.Mood.Hold == "" || refusedLetters(v.Letters) > 0 {
+		t.Errorf("%+v, %q", v.Mood, v.Letters.Cells)
 	}
 	s.press("down?on=false")
 	s.until("recovery", func(w view) bool { return w.Counts.Rows > v.Counts.Rows+20 })
@@ -304,7 +305,7 @@ func TestCtrlCInTroubleLosesNothingAndIsNoFailure(t *testing.T) {
 	s.press("down?on=true")
 	s.until("a backlog", func(v view) bool { return v.Counts.InFlight > 10 })
 	output, err := s.end()
-	if err != nil || !strings.Contains(output, "Every record is accounted for") && !strings.Contains(output, "Nothing is lost") {
+	if err != nil || !endsWell(output) {
 		t.Errorf("%v\n%s", err, output)
 	}
 }

@@ -20,6 +20,9 @@ type mood struct {
 
 const startingText = "A consumer is starting."
 
+// noMember is what deliveries wait for while no consumer runs.
+const noMember = "no member"
+
 // sessionTimeout is how long the group waits for a member that was killed: the default of kafka.session_timeout.
 const sessionTimeout = 10 * time.Second
 
@@ -73,7 +76,7 @@ func whyWaiting(now time.Time, reports []report) mood {
 		if r.status == nil {
 			continue
 		}
-		if len(r.status.Partitions) > 0 && r.status.State == "running" {
+		if r.runs() {
 			running++
 		}
 		for _, h := range r.status.Holds {
@@ -92,10 +95,10 @@ func whyWaiting(now time.Time, reports []report) mood {
 	case running == 0 && now.Sub(killed) < 2*sessionTimeout:
 		return mood{
 			Kind: "waiting", Text: "A consumer was killed. The group waits for it until its session times out.",
-			Hold: "no member", until: killed.Add(sessionTimeout),
+			Hold: noMember, until: killed.Add(sessionTimeout),
 		}
 	case running == 0:
-		return mood{Kind: "waiting", Text: startingText, Hold: "no member"}
+		return mood{Kind: "waiting", Text: startingText, Hold: noMember}
 	case retrying > 0:
 		return mood{
 			Kind: "waiting", Text: "Rows wait for their next attempt: " + holdText(failure) + ".",

@@ -71,7 +71,7 @@ func consumerViews(reports []report) []consumerView {
 			v.State = "stopping"
 		case r.status != nil:
 			v.State, v.Partitions, v.Address = r.status.State, partitionsText(r.status.Partitions), r.consumer.log.admin()
-			v.Well = r.status.State == "running"
+			v.Well = r.runs()
 		}
 		views[i] = v
 	}

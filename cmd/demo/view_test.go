@@ -3,6 +3,8 @@ package main
 import (
 	"fmt"
 	"net/http"
+	"os"
+	"os/exec"
 	"slices"
 	"strings"
 	"testing"
@@ -223,6 +225,30 @@ func TestPartitionsAreNamedBriefly(t *testing.T) {
 	} {
 		if got := partitionsText(of(numbers...)); got != want {
 			t.Errorf("%v: %q, want %q", numbers, got, want)
+		}
+	}
+}
+
+// The group seems to be at rest until whoever takes the place of a consumer that was killed joins it.
+func TestMembersComeAndGoWhenAllHaveJoined(t *testing.T) {
+	of := func(pid int, change func(*seat)) seat {
+		s := seat{consumer: &consumer{process: &exec.Cmd{Process: &os.Process{Pid: pid}}}}
+		change(&s)
+		return s
+	}
+	nothing := func(*seat) {}
+	for _, test := range []struct {
+		name  string
+		seats []seat
+		want  bool
+	}{
+		{"both run", []seat{of(1, nothing), of(2, nothing)}, true},
+		{"one was killed", []seat{of(1, func(s *seat) { s.dying = true })}, false},
+		{"another is in its place", []seat{of(3, nothing)}, false},
+		{"one is to leave", []seat{of(1, nothing), of(2, func(s *seat) { s.leaving = true })}, false},
+	} {
+		if got := allJoined(test.seats, map[int]bool{1: true, 2: true}); got != test.want {
+			t.Errorf("%s: %t, want %t", test.name, got, test.want)
 		}
 	}
 }

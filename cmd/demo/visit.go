@@ -27,15 +27,17 @@ type visit struct {
 	watcher *watcher
 
 	mu      sync.Mutex
+	read    int // dead letters, those included that nobody understands
 	letters []deadLetter
 }
 
 // play publishes, waits until everything is delivered, and says what happened.
 func (v *visit) play(ctx, hurry context.Context) error {
 	v.broker.read(func(*kgo.Record) {}, func(d deadLetter, err error) {
+		v.mu.Lock()
+		defer v.mu.Unlock()
+		v.read++
 		if err == nil {
-			v.mu.Lock()
-			defer v.mu.Unlock()
 			v.letters = append(v.letters, d)
 		}
 	})
@@ -56,6 +58,9 @@ func (v *visit) play(ctx, hurry context.Context) error {
 		err = v.fleet.stop()
 	}
 	ends, err2 := v.broker.ends(hurry, deadLetterTopic)
+	if err2 == nil {
+		err2 = v.awaitLetters(hurry, int(ends.sum()))
+	}
 	v.out.line("\nThe webhook took %d of %d rows.", delivered-int(ends.sum()), visitRows)
 	var problems []string
 	for _, err := range []error{err, err2} {
@@ -82,6 +87,25 @@ func presetOf(webhook string) string {
 	return sink.PresetOf(u.Hostname())
 }
 
+// awaitLetters waits until so many dead letters were read: none of them is to be left out.
+func (v *visit) awaitLetters(ctx context.Context, n int) error {
+	look := time.NewTicker(pause)
+	defer look.Stop()
+	for {
+		v.mu.Lock()
+		all := v.read >= n
+		v.mu.Unlock()
+		if all {
+			return nil
+		}
+		select {
+		case <-look.C:
+		case <-ctx.Done():
+			return context.Cause(ctx)
+		}
+	}
+}
+
 // refused returns a line for each dead letter.
 func (v *visit) refused() []string {
 	v.mu.Lock()
@@ -93,7 +117,8 @@ func (v *visit) refused() []string {
 	return refused
 }
 
-// deliver returns how many records are done with, and how things stand then.
+// deliver returns how many records are done with, and why the others wait, as was last heard. Patience is with the webhook: until
+// it is known to be the reason, the consumer has the usual time to start.
 func (v *visit) deliver(ctx, hurry context.Context) (delivered int, m mood, err error) {
 	signups := newGenerator(v.opts.seed, time.Now)
 	signups.clean = true
@@ -101,7 +126,7 @@ func (v *visit) deliver(ctx, hurry context.Context) (delivered int, m mood, err 
 	defer publish.Stop()
 	defer look.Stop()
 	failed := make(chan error, visitRows)
-	published, progress := 0, time.Now()
+	published, progress, heard := 0, time.Now(), false
 	for {
 		select {
 		case <-ctx.Done():
@@ -125,16 +150,27 @@ func (v *visit) deliver(ctx, hurry context.Context) (delivered int, m mood, err 
 				return delivered, m, orCause(hurry, err)
 			}
 			if now := int(committed.sum()); now > delivered {
-				delivered, progress = now, time.Now()
+				delivered, progress, heard = now, time.Now(), false
 			}
 			reports := v.watcher.look(hurry, v.fleet.list())
-			m = moodOf(time.Now(), reports, account{open: published - delivered}, false)
-			v.out.status(fmt.Sprintf("published %d   delivered %d   %s", published, delivered, m.Text))
+			current := moodOf(time.Now(), reports, account{open: published - delivered}, false)
+			v.out.status(fmt.Sprintf("published %d   delivered %d   %s", published, delivered, current.Text))
+			known := current.Kind == "waiting" && current.Hold != noMember
+			if known && !heard {
+				progress, heard = time.Now(), true
+			}
+			if known || !heard {
+				m = current
+			}
 			if delivered >= visitRows {
 				return delivered, m, nil
 			}
-			if time.Since(progress) > v.opts.patience {
-				return delivered, m, errors.New("no row was taken for " + v.opts.patience.String())
+			patience := v.opts.patience
+			if !heard {
+				patience = max(patience, visitPatience)
+			}
+			if time.Since(progress) > patience {
+				return delivered, m, errors.New("no row was taken for " + patience.String())
 			}
 		}
 	}

@@ -7,6 +7,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"signup-sheet/internal/receiver"
@@ -51,18 +52,44 @@ func TestTheHostOfAWebhookChoosesThePreset(t *testing.T) {
 	}
 }
 
+// However impatient somebody is: the consumer may start, and the webhook answer, before it is given up.
 func TestAWebhookThatTakesNothingIsGivenUpWithTheReason(t *testing.T) {
 	r := receiver.New()
 	r.Script(receiver.Always(receiver.Answer{Status: http.StatusUnauthorized}))
-	output, err := visitWebhook(t, r, 3*time.Second)
+	output, err := visitWebhook(t, r, time.Millisecond)
 	if err == nil || !strings.Contains(output, "The webhook took 0 of 20 rows.") {
 		t.Fatalf("%v\n%s", err, output)
 	}
-	for _, want := range []string{"no row was taken for 3s", "401, 403"} {
+	for _, want := range []string{"no row was taken for 1ms", "401, 403"} {
 		if !strings.Contains(err.Error(), want) {
 			t.Errorf("%q is not in %q", want, err)
 		}
 	}
+}
+
+func TestDeadLettersAreReadBeforeTheyAreNamed(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		v := new(visit)
+		var reading sync.WaitGroup
+		reading.Go(func() {
+			for range 2 {
+				<-time.After(time.Second)
+				v.mu.Lock()
+				v.read++
+				v.mu.Unlock()
+			}
+		})
+		began := time.Now()
+		if err := v.awaitLetters(t.Context(), 2); err != nil || time.Since(began) < 2*time.Second {
+			t.Errorf("%v after %v", err, time.Since(began))
+		}
+		reading.Wait()
+		ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+		defer cancel()
+		if err := v.awaitLetters(ctx, 3); err == nil {
+			t.Error("no error without the third")
+		}
+	})
 }
 
 func TestRowsThatAWebhookRefusesAreNamed(t *testing.T) {

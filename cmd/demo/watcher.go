@@ -39,6 +39,11 @@ type report struct {
 	status *member.Status // nil: it does not answer, as before it has started
 }
 
+// runs tells whether the consumer is a member of the group that has its share.
+func (r report) runs() bool {
+	return r.status != nil && len(r.status.Partitions) > 0 && r.status.State == "running"
+}
+
 func newWatcher() *watcher {
 	return &watcher{client: &http.Client{Timeout: patienceWithConsumer}, last: map[int]counters{}}
 }

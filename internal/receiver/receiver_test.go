@@ -165,7 +165,7 @@ func TestWhatIsNoRowIsRefused(t *testing.T) {
 		{"duplicate name", http.MethodPost, "application/json", `{"event_id":"a","event_id":"b"}`, http.StatusBadRequest},
 		{"no id", http.MethodPost, "application/json", `{"email":"a@b.example"}`, http.StatusBadRequest},
 		{"null id", http.MethodPost, "application/json", `{"event_id":null}`, http.StatusBadRequest},
-		{"too large", http.MethodPost, "application/json", `{"event_id":"` + strings.Repeat("a", 5<<20) + `"}`, http.StatusRequestEntityTooLarge},
+		{"too large", http.MethodPost, "application/json", tooLarge(), http.StatusRequestEntityTooLarge},
 		{"charset", http.MethodPost, "application/json; charset=utf-8", row("a"), http.StatusOK},
 		{"suffix", http.MethodPost, "application/cloudevents+json", row("b"), http.StatusOK},
 	} {
@@ -188,6 +188,20 @@ func TestWhatIsNoRowIsRefused(t *testing.T) {
 	if state := s.State(); state.Requests != 13 || state.Attempts != 2 || state.Accepted != 2 {
 		t.Errorf("state %+v", state)
 	}
+}
+
+// tooLarge is a body that is larger than a receiver reads, but not by much: all of it is on its way when the answer comes, and no
+// write can fail because the connection is closed.
+func tooLarge() string { return `{"event_id":"` + strings.Repeat("a", 4<<20) + `"}` }
+
+// Not even of a connection that net/http keeps for a while, so that the client reads the answer.
+func TestNothingIsLeftOfAServer(t *testing.T) {
+	t.Run("of a body that is too large", func(t *testing.T) {
+		if status := loopback(t).mustSend(t, tooLarge()); status != http.StatusRequestEntityTooLarge {
+			t.Errorf("status %d", status)
+		}
+	})
+	goleak.VerifyNone(t)
 }
 
 func TestAnAnswerDecidesWhetherTheRowIsAccepted(t *testing.T) {

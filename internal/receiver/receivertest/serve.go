@@ -27,14 +27,14 @@ func Serve(t testing.TB, r *receiver.Receiver) (url string) {
 // that was started here is left.
 func ServeOn(t testing.TB, r *receiver.Receiver, listener net.Listener) (url string) {
 	t.Helper()
-	var served, connections sync.WaitGroup
+	var served, conns sync.WaitGroup
 	server := &http.Server{Handler: r, ConnState: func(_ net.Conn, state http.ConnState) {
 		switch state {
 		case http.StateNew:
-			connections.Add(1)
+			conns.Add(1)
 		case http.StateClosed, http.StateHijacked:
-			connections.Done()
-		case http.StateActive, http.StateIdle:
+			conns.Done()
+		default:
 		}
 	}}
 	served.Go(func() {
@@ -45,7 +45,7 @@ func ServeOn(t testing.TB, r *receiver.Receiver, listener net.Listener) (url str
 	t.Cleanup(func() {
 		_ = server.Close() // of no interest: the listener or a connection was closed before
 		served.Wait()
-		connections.Wait() // one whose request was not read to its end lasts half a second longer
+		conns.Wait() // one whose body was too large is kept for half a second, so that its client reads the answer
 		// The test's own context has ended.
 		_ = r.Wait(context.WithoutCancel(t.Context()), receiver.Idle) // ends with the handlers, which lost their connections
 	})
