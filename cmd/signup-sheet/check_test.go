@@ -108,8 +108,8 @@ func TestCheckOnlineNamesWhatFails(t *testing.T) {
 		},
 		{
 			"no such name",
-			[]string{"--sink.url", plain.URL, "--agify.url", "https://no-such-host.invalid"},
-			[]string{"✗ agify https://no-such-host.invalid: ", "correct the host in agify.url"},
+			[]string{"--sink.url", plain.URL, "--agify.url", "https://no-such..host"},
+			[]string{"✗ agify https://no-such..host: ", "correct the host in agify.url"},
 		},
 		{
 			"no such topic",

@@ -79,7 +79,7 @@ func TestNoSecretAndNoPersonIsInAnyOutput(t *testing.T) {
 		{"no answer", silent(), silent(), "timeout", 5},
 		{"connection refused", refused("http"), refused("http"), "network", 5},
 		{"connection refused to HTTPS", refused("https"), refused("https"), "network", 5},
-		{"no such host", fixed("https://no-such-host.invalid"), fixed("http://no-such-host.invalid"), "dns", 5},
+		{"no such host", fixed("https://no-such..host"), fixed("http://no-such..host"), "dns", 5},
 		{"a certificate that nobody knows", unknown(), unknown(), "tls", 5},
 		{"HTTP where HTTPS is expected", mistaken(), mistaken(), "tls", 5},
 	} {
