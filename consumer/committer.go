@@ -94,11 +94,11 @@ func (c *committer) last(ctx context.Context) error {
 // fatal reports whether there is no use in trying again, and ends the session
 // then.
 func (c *committer) fatal(err error) bool {
-	if errors.Is(err, errFenced) || errors.Is(err, errTopicGone) || errors.Is(err, errLogReplaced) {
-		c.end(err)
-		return true
+	if !isLost(err) {
+		return false
 	}
-	return false
+	c.end(err)
+	return true
 }
 
 // commit sends one commit of what moved, or of one partition if nothing did.

@@ -121,7 +121,7 @@ func (s *session) run(ctx context.Context) error {
 	close(drained)
 	committed.Wait()
 	var err error
-	if !s.lost() {
+	if !isLost(s.reason) {
 		last, cancel := context.WithDeadline(ctx, began.Add(s.c.cfg.DrainTimeout+lastCommit))
 		defer cancel()
 		err = s.committer.last(last)
@@ -135,15 +135,15 @@ func (s *session) run(ctx context.Context) error {
 		}
 	}
 	s.log.Info("session ended", "reason", s.reason, "drain", time.Since(began).Round(time.Millisecond), "err", err)
-	if gone := errors.Is(err, errTopicGone) || errors.Is(err, errLogReplaced); errors.Is(s.reason, errShutdown) && err != nil && !gone {
+	if errors.Is(s.reason, errShutdown) && err != nil && !isLost(err) {
 		return fmt.Errorf("last commit: %w", err)
 	}
 	return nil
 }
 
-// lost reports whether committing is of no use, or would do harm.
-func (s *session) lost() bool {
-	return errors.Is(s.reason, errFenced) || errors.Is(s.reason, errTopicGone) || errors.Is(s.reason, errLogReplaced)
+// isLost reports whether err says that committing is of no use, or would do harm.
+func isLost(err error) bool {
+	return errors.Is(err, errFenced) || errors.Is(err, errTopicGone) || errors.Is(err, errLogReplaced)
 }
 
 // process takes one record down its road, and settles it if it came to an end.

@@ -107,6 +107,26 @@ func TestShutdownInTheMiddleOfARebalanceLeavesTheGroup(t *testing.T) {
 	})
 }
 
+// Hazard 10: a member that stood still is told to stop before it has heard that the group has gone on without it. There is nothing
+// left for it to commit: what it settled last comes again, as it does when it hears of that first.
+func TestShutdownOfAMemberThatIsNotInTheGroupAnyMoreIsInOrder(t *testing.T) {
+	play(t, 1, func(t *testing.T, s *scene) {
+		w := newWire(s)
+		records := s.publish(t, "x", 20, 20)
+		m := s.join(t, w.on)
+		s.committed(t, 20)
+		joined := w.exchanges(kmsg.SyncGroup, time.Time{})[0].request.(*kmsg.SyncGroupRequest)
+		leave := kmsg.NewPtrLeaveGroupRequest()
+		leave.Group, leave.MemberID = s.group, joined.MemberID
+		leave.Members = []kmsg.LeaveGroupRequestMember{{MemberID: joined.MemberID}}
+		if _, err := leave.RequestWith(t.Context(), s.Client(t)); err != nil {
+			t.Fatal(err)
+		}
+		m.stops(t, grace, true)
+		s.judge(t, records, 0)
+	})
+}
+
 // Hazard 10: the webhook takes connections and never answers.
 func TestShutdownIsBoundedBySinkTimeoutWhenTheWebhookHangs(t *testing.T) {
 	play(t, 1, func(t *testing.T, s *scene) {
