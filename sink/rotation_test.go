@@ -557,7 +557,7 @@ func TestReplacedConnectionsAreClosedAfterTheirLastAttempt(t *testing.T) {
 		var e endpoint
 		e.serve(t, func(_ int, _ http.ResponseWriter, r *http.Request) {
 			if r.Header.Get("Idempotency-Key") == "slow" {
-				time.Sleep(4 * time.Second) //nolint:forbidigo // virtual
+				pause(4 * time.Second)
 			}
 		})
 		var open atomic.Int32
@@ -583,13 +583,13 @@ func TestReplacedConnectionsAreClosedAfterTheirLastAttempt(t *testing.T) {
 				t.Errorf("%s: %d connections are open, want %d", when, n, want)
 			}
 		}
-		time.Sleep(connectionAge - time.Second) //nolint:forbidigo // virtual
+		pause(connectionAge - time.Second)
 		var slow sync.WaitGroup
 		slow.Go(func() { deliver("slow") })
 		synctest.Wait()
 		deliver("quick")
 		expect("before", 2)
-		time.Sleep(2 * time.Second) //nolint:forbidigo // virtual
+		pause(2 * time.Second)
 		deliver("on a new one")
 		expect("with an attempt under way on an old one", 3)
 		slow.Wait()

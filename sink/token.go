@@ -55,7 +55,7 @@ func newTokens(client *credentials.Client, secret string) *accessTokens {
 func (t *accessTokens) get(ctx context.Context) (string, error) {
 	t.mu.Lock()
 	now := time.Now()
-	if t.refused && t.asking == nil && isLongAgo(t.replaced, now) {
+	if t.refused && t.asking == nil && now.Sub(t.replaced) >= replaceAfter {
 		// Nothing is known of another one, but that this one is not taken.
 		t.replaced, t.doubted = now, true
 		t.ask()
@@ -83,7 +83,7 @@ func (t *accessTokens) replace(ctx context.Context, refused string) (string, err
 		return t.token, nil
 	}
 	if t.asking == nil {
-		if !isLongAgo(t.answered, now) {
+		if now.Sub(t.answered) < replaceAfter {
 			defer t.mu.Unlock()
 			return t.token, nil
 		}
@@ -92,11 +92,6 @@ func (t *accessTokens) replace(ctx context.Context, refused string) (string, err
 	}
 	t.doubted = true
 	return t.wait(ctx)
-}
-
-// isLongAgo reports whether what was at some time, if ever, is no reason not to replace a token.
-func isLongAgo(at, now time.Time) bool {
-	return at.IsZero() || now.Sub(at) >= replaceAfter
 }
 
 // trial is a request with a fresh token that others wait for.
@@ -145,12 +140,12 @@ func (t *accessTokens) endTrial() {
 	t.trial = nil
 }
 
-// heard notes what the endpoint answered to a token: a status, or 0 if it did not answer.
+// heard notes with which status the endpoint answered to a token.
 // Once it is taken, from whomever, nobody waits for the one that tries it.
 func (t *accessTokens) heard(token string, status int) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	if token == t.token && status != 0 {
+	if token == t.token {
 		t.refused = status == http.StatusUnauthorized
 		t.taken = t.taken || !t.refused
 		if t.taken && t.trial != nil {
