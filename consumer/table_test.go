@@ -265,16 +265,7 @@ func TestForeignRecordsAreCountedAndNothingElse(t *testing.T) {
 		)
 		c := s.transactional(t)
 		for _, try := range []kgo.TransactionEndTry{kgo.TryAbort, kgo.TryCommit} {
-			if err := c.BeginTransaction(); err != nil {
-				t.Fatal(err)
-			}
-			r := &kgo.Record{Topic: topic, Key: fmt.Append(nil, try), Value: []byte(private + " in a transaction")}
-			if err := c.ProduceSync(t.Context(), r).FirstErr(); err != nil {
-				t.Fatal(err)
-			}
-			if err := c.EndTransaction(t.Context(), try); err != nil {
-				t.Fatal(err)
-			}
+			s.Transact(t, c, try, topic, &kgo.Record{Key: fmt.Append(nil, try), Value: []byte(private + " in a transaction")})
 		}
 		want[fmt.Sprint(kgo.TryCommit)] = private + " in a transaction"
 		p := s.share(t, topic)

@@ -11,19 +11,8 @@ import (
 // transact writes n signups in one transaction, and commits or aborts it.
 func (s *scene) transact(t *testing.T, c *kgo.Client, prefix string, n int, commit kgo.TransactionEndTry) []*kgo.Record {
 	t.Helper()
-	if err := c.BeginTransaction(); err != nil {
-		t.Fatal(err)
-	}
 	records := s.signups(prefix, n, n)
-	for _, r := range records {
-		r.Topic = s.topic
-	}
-	if err := c.ProduceSync(t.Context(), records...).FirstErr(); err != nil {
-		t.Fatal(err)
-	}
-	if err := c.EndTransaction(t.Context(), commit); err != nil {
-		t.Fatal(err)
-	}
+	s.Transact(t, c, commit, s.topic, records...)
 	return records
 }
 

@@ -27,6 +27,32 @@ func (c *Cluster) Produce(t testing.TB, topic string, records ...*kgo.Record) {
 	}
 }
 
+// Transact writes records in one transaction of a producer that has a transactional id, and returns when their partitions
+// are decided to their ends. A broker answers the end of a transaction before its markers are in the log
+// (https://cwiki.apache.org/confluence/display/KAFKA/KIP-98+-+Exactly+Once+Delivery+and+Transactional+Messaging, 5.2).
+// Meanwhile nothing else may write to the topic.
+func (c *Cluster) Transact(t testing.TB, producer *kgo.Client, end kgo.TransactionEndTry, topic string, records ...*kgo.Record) {
+	t.Helper()
+	for _, r := range records {
+		r.Topic = topic
+	}
+	if err := producer.BeginTransaction(); err != nil {
+		t.Fatal(err)
+	}
+	if err := producer.ProduceSync(t.Context(), records...).FirstErr(); err != nil {
+		t.Fatal(err)
+	}
+	if err := producer.EndTransaction(t.Context(), end); err != nil {
+		t.Fatal(err)
+	}
+	poll(t, "markers of a transaction in "+topic, func(context.Context) error {
+		if stable, ends := c.stableOffsets(t, topic), c.EndOffsets(t, topic); !maps.Equal(stable, ends) {
+			return fmt.Errorf("the partitions are decided to %v, and end at %v", stable, ends)
+		}
+		return nil
+	})
+}
+
 // renewProducer makes later calls of Produce ask anew which topics and partitions there are; a franz-go producer knows
 // those it has seen for minutes. Calls under way go on with the producer that they have.
 func (c *Cluster) renewProducer(t testing.TB) {

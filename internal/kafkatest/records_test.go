@@ -1,7 +1,6 @@
 package kafkatest
 
 import (
-	"context"
 	"crypto/rand"
 	"fmt"
 	"testing"
@@ -109,28 +108,16 @@ func TestReadAllLeavesOutControlAndAbortedRecords(t *testing.T) {
 	onEach(t, func(t *testing.T, c *Cluster) {
 		topic := UniqueName(t)
 		c.CreateTopic(t, topic, 1, nil)
-		producer := c.Client(t, kgo.TransactionalID(UniqueName(t)), kgo.DefaultProduceTopic(topic))
+		producer := c.Client(t, kgo.TransactionalID(UniqueName(t)))
 		for _, tx := range []struct {
 			value string
 			end   kgo.TransactionEndTry
 		}{{"kept", kgo.TryCommit}, {"dropped", kgo.TryAbort}} {
-			if err := producer.BeginTransaction(); err != nil {
-				t.Fatal(err)
-			}
-			if err := producer.ProduceSync(t.Context(), kgo.StringRecord(tx.value)).FirstErr(); err != nil {
-				t.Fatal(err)
-			}
-			if err := producer.EndTransaction(t.Context(), tx.end); err != nil {
-				t.Fatal(err)
-			}
+			c.Transact(t, producer, tx.end, topic, kgo.StringRecord(tx.value))
 		}
-		// The broker writes a marker after it has answered.
-		poll(t, "two records and two markers", func(context.Context) error {
-			if end := c.EndOffsets(t, topic)[0]; end != 4 {
-				return fmt.Errorf("end offset %d", end)
-			}
-			return nil
-		})
+		if end := c.EndOffsets(t, topic)[0]; end != 4 {
+			t.Fatalf("the log ends at %d, want two records and two markers", end)
+		}
 		got := c.ReadAll(t, topic)
 		if len(got) != 1 || string(got[0].Value) != "kept" {
 			t.Errorf("read %d records, want the one that was committed", len(got))
