@@ -19,6 +19,7 @@ import (
 	"signup-sheet/consumer"
 	"signup-sheet/enrich"
 	"signup-sheet/internal/agify"
+	"signup-sheet/internal/kafkatest"
 	"signup-sheet/internal/receiver"
 )
 
@@ -136,6 +137,7 @@ func ageTroubles() map[string]http.HandlerFunc {
 // However agify fails: once that is known, rows are delivered as fast as if nobody asked for ages; all of them, without one. When it is
 // back, the ages are, by themselves.
 func TestFailingAgesCostNoThroughput(t *testing.T) {
+	kafkatest.OnKfake(t)
 	const rows = 3000
 	// burst publishes rows and returns how long their delivery took.
 	burst := func(t *testing.T, s *scene, prefix string) time.Duration {

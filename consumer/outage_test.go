@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"signup-sheet/consumer"
+	"signup-sheet/internal/kafkatest"
 	"signup-sheet/internal/receiver"
 )
 
@@ -190,6 +191,7 @@ func TestAStuckRowStopsNothingButItsKey(t *testing.T) {
 // Hazard 12: with 0.25 % of the rows taking 600 ms, steady throughput stays
 // within 20 % of the run without.
 func TestStragglersDoNotSlowOthersDown(t *testing.T) {
+	kafkatest.OnKfake(t)
 	run := func(t *testing.T, stragglers bool) (d time.Duration) {
 		synctest.Test(t, func(t *testing.T) {
 			s := setVirtual(t, 2)

@@ -10,6 +10,7 @@ import (
 	"github.com/twmb/franz-go/pkg/kmsg"
 
 	"signup-sheet/consumer"
+	"signup-sheet/internal/kafkatest"
 	"signup-sheet/internal/receiver"
 )
 
@@ -17,6 +18,7 @@ import (
 // throughput stays within 10 % of the clean run, and dead letters keep up with
 // it. Each malformed record is dead-lettered once, and none is attempted.
 func TestPoisonInAFastStreamDoesNotSlowItDown(t *testing.T) {
+	kafkatest.OnKfake(t)
 	const good = 9_900
 	run := func(t *testing.T, poison int) (steady, all time.Duration) {
 		synctest.Test(t, func(t *testing.T) {

@@ -5,11 +5,13 @@ import (
 	"testing"
 	"testing/synctest"
 
+	"signup-sheet/internal/kafkatest"
 	"signup-sheet/internal/receiver"
 )
 
 // A probe is one request with a row of nobody, through the mapping, whatever the answer.
 func TestProbeSendsOneMarkedRow(t *testing.T) {
+	kafkatest.OnKfake(t)
 	for _, status := range []int{200, 400, 503, 429} {
 		synctest.Test(t, func(t *testing.T) {
 			s := setVirtual(t, 1)

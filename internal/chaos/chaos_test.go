@@ -42,6 +42,7 @@ func seeds(t *testing.T, few uint64) []uint64 {
 // Hazards 1, 2, 5, 6, 11, 13, 14 and 16: minutes of trouble in a second. Members come, go and lose their connections;
 // brokers, the endpoint and agify fail in every way that they have.
 func TestChaosInVirtualTime(t *testing.T) {
+	kafkatest.OnKfake(t)
 	for _, seed := range seeds(t, 10) {
 		t.Run(fmt.Sprintf("seed-%d", seed), func(t *testing.T) {
 			t.Parallel()

@@ -55,14 +55,14 @@ type options struct {
 func Brokers(n int) Option { return func(o *options) { o.brokers = n } }
 
 // VirtualNetwork makes the cluster a kfake one on an in-memory network of its own, whatever KAFKA_BROKERS says. It is
-// for tests in a testing/synctest bubble; Cluster.Network is where HTTP servers of the test can listen too.
+// for tests in a testing/synctest bubble; Cluster.Network is where HTTP servers of the test can listen too. See OnKfake.
 func VirtualNetwork() Option {
 	return func(o *options) { o.fake, o.network = true, new(kfake.VirtualNetwork) }
 }
 
 // Fake makes the cluster a kfake one with these options, whatever KAFKA_BROKERS says. It is for tests that inject
 // faults or need settings of the broker; without options they get what Apache Kafka gets from test/kafka: session
-// timeouts from 1 s, 6 partitions by default, no topic created by itself.
+// timeouts from 1 s, 6 partitions by default, no topic created by itself. See OnKfake.
 func Fake(opts ...kfake.Opt) Option {
 	return func(o *options) { o.fake, o.opts = true, append(o.opts, opts...) }
 }
@@ -79,6 +79,9 @@ func Start(t testing.TB, opts ...Option) *Cluster {
 	o := options{brokers: 1}
 	for _, opt := range opts {
 		opt(&o)
+	}
+	if o.fake {
+		OnKfake(t)
 	}
 	if env := os.Getenv("KAFKA_BROKERS"); env != "" && !o.fake {
 		return connect(t, &Cluster{addrs: strings.Split(env, ","), tidy: true}, 1)

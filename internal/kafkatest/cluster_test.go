@@ -28,6 +28,7 @@ func onEach(t *testing.T, test func(t *testing.T, c *Cluster)) {
 }
 
 func TestStartUsesKafkaBrokersUnlessTheTestNeedsKfake(t *testing.T) {
+	t.Setenv("KAFKA_APACHE", "")
 	t.Setenv("KAFKA_BROKERS", "")
 	loopback := Start(t)
 	if loopback.Real() || loopback.Fake() == nil || loopback.DialContext() != nil {

@@ -13,3 +13,13 @@ func Long(t testing.TB) {
 		t.Skip("takes a minute or more: make test-kafka-long")
 	}
 }
+
+// OnKfake skips a test that needs kfake in make test-kafka (KAFKA_APACHE=1): Apache Kafka adds nothing to it, and make
+// test has it. Start does so for a cluster that is kfake's whatever the environment says, but can end a bubble only, not
+// the test around it: a test that goes on behind its bubble calls this first.
+func OnKfake(t testing.TB) {
+	t.Helper()
+	if os.Getenv("KAFKA_APACHE") == "1" {
+		t.Skip("runs on kfake: make test")
+	}
+}
