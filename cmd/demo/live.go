@@ -183,6 +183,7 @@ func (l *live) conclude(err error) error {
 
 // account finds out where everything is, for the page and the terminal. ending is the mood at the end.
 func (l *live) account(ctx context.Context, ending string) (account, error) {
+	paused := l.publisher.isPaused() // before all is counted: when it says that everything has arrived, nothing may follow
 	committed, a, err := l.settle(ctx)
 	if err != nil {
 		return account{}, err
@@ -197,7 +198,7 @@ func (l *live) account(ctx context.Context, ending string) (account, error) {
 			Published: float64(a.published), Fetched: l.watcher.sum.fetched, Enriched: l.watcher.sum.enriched,
 			Delivered: float64(state.Accepted), Committed: float64(committed.sum()), DeadLetters: float64(a.deadLetters),
 		}),
-		Mood:      moodOf(now, reports, a, l.publisher.isPaused()),
+		Mood:      moodOf(now, reports, a, paused),
 		Consumers: consumerViews(reports),
 		Kafka:     l.broker.addr,
 	}

@@ -118,6 +118,9 @@ func (s *stage) moreRows(than int) view {
 
 func settled(v view) bool { return v.Counts.Published > 0 && v.Counts.InFlight == 0 }
 
+// pausedAndSettled is not so, as settled may be, for a view of a moment before the button was pressed.
+func pausedAndSettled(v view) bool { return settled(v) && strings.Contains(v.Mood.Text, "paused") }
+
 // allRunning tells whether so many consumers run, each with its share of the six partitions.
 func allRunning(n int) func(view) bool {
 	return func(v view) bool {
@@ -153,7 +156,7 @@ func TestTheSheetIsLiveAndAddsUp(t *testing.T) {
 
 	// What anybody publishes is accounted for too. Nothing else is published by then, so that it comes last.
 	s.press("pause?on=true")
-	s.until("all of the demo's own", settled)
+	s.until("all of the demo's own", pausedAndSettled)
 	client, err := kgo.NewClient(kgo.SeedBrokers(v.Kafka), kgo.DefaultProduceTopic(topic))
 	if err != nil {
 		t.Fatal(err)
@@ -247,9 +250,9 @@ func TestEachButtonMakesItsTroubleAndEndsIt(t *testing.T) {
 	s.until("the end of the flood by itself", func(v view) bool { return !isOn(v, "flood") && v.Mood.Kind == "well" })
 	s.moreRows(v.Counts.Rows + 20)
 
-	letters = s.state().Counts.DeadLetters
 	s.press("pause?on=true")
-	s.until("nothing in flight", settled)
+	v = s.until("nothing in flight", pausedAndSettled)
+	letters = v.Counts.DeadLetters
 	s.press("poison")
 	v = s.until("a dead letter", func(v view) bool { return settled(v) && v.Counts.DeadLetters > letters })
 	if !strings.Contains(v.Mood.Text, "paused") {
@@ -279,7 +282,7 @@ func TestEachButtonMakesItsTroubleAndEndsIt(t *testing.T) {
 	s.moreRows(v.Counts.Rows)
 
 	s.press("pause?on=true")
-	v = s.until("everything", settled)
+	v = s.until("everything", pausedAndSettled)
 	if v.Counts.Published != v.Counts.Rows+v.Counts.DeadLetters {
 		t.Errorf("%+v", v.Counts)
 	}
