@@ -47,6 +47,8 @@ func TestPausedProcessSendsNothingUntilItMayAgain(t *testing.T) {
 	}
 	old := s.start(t, oldWebhook, flags...)
 	awaitSheet(t, oldSheet, "rows in flight", func(st receiver.State) bool { return st.InFlight == inFlight })
+	// The sheet counts a request before it asks the script about it.
+	await(t, "all of them to be noted", func() bool { return len(times.ids()) == inFlight })
 	s.WaitCommitted(t, s.group, s.topic, func(c map[int32]kafkatest.Commit) bool { return len(c) == 2 })
 	onTheWire := times.ids()
 	old.signal(t, syscall.SIGSTOP)

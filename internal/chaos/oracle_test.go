@@ -114,7 +114,7 @@ type fault struct {
 	from, to time.Time
 }
 
-// standsStill is the fault of a process that was paused.
+// standsStill is the fault of a process that was paused, or of all when the machine was.
 const standsStill = "stands still"
 
 func newOracle(lease time.Duration, knowsSenders bool) *oracle {
@@ -213,6 +213,13 @@ func (o *oracle) fault(member, what string) (ended func()) {
 		defer o.mu.Unlock()
 		f.to = time.Now()
 	}
+}
+
+// pausedAll notes a fault of all that is over.
+func (o *oracle) pausedAll(what string, from, to time.Time) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	o.faults = append(o.faults, &fault{what: what, from: from, to: to})
 }
 
 // sessionBegins notes that a session of a member begins, and by which id the group knows it.
@@ -469,7 +476,11 @@ func (o *oracle) unexplained(r *road, first, again *send) string {
 	}
 	if first.member == again.member {
 		for _, f := range o.faults { // when it goes on, its time for the answer is over
-			if f.what == standsStill && f.member == first.member && !f.from.Add(time.Second).Before(first.at) && !f.from.After(first.accepted.at.Add(time.Second)) {
+			sent := f.from // at the latest
+			if f.member == "" {
+				sent = f.to // what was on its way was not seen to come until all went on
+			}
+			if f.what == standsStill && f.meets(first.member) && !sent.Add(time.Second).Before(first.at) && !f.from.After(first.accepted.at.Add(time.Second)) {
 				return ""
 			}
 		}
@@ -491,7 +502,7 @@ func (o *oracle) unexplained(r *road, first, again *send) string {
 		}
 	}
 	for _, f := range o.faults {
-		if (f.member == "" || f.member == first.member) && f.ofCommits() && f.touches(first.at, again.at) {
+		if f.meets(first.member) && f.ofCommits() && f.touches(first.at, again.at) {
 			return ""
 		}
 	}
@@ -506,9 +517,12 @@ func (o *oracle) beganAnew(member string, from, to time.Time) bool {
 // stoodStill tells whether a member was paused between two moments.
 func (o *oracle) stoodStill(member string, from, to time.Time) bool {
 	return slices.ContainsFunc(o.faults, func(f *fault) bool {
-		return f.what == standsStill && f.member == member && !f.from.After(to) && !f.to.Before(from)
+		return f.what == standsStill && f.meets(member) && !f.from.After(to) && !f.to.Before(from)
 	})
 }
+
+// meets tells whether the fault is one of a member too.
+func (f *fault) meets(member string) bool { return f.member == "" || f.member == member }
 
 // touches tells whether the fault, or what follows from it, lies between two moments.
 func (f *fault) touches(from, to time.Time) bool {
@@ -601,7 +615,7 @@ func (o *oracle) leases(j *judgement) {
 		n, _ := slices.BinarySearchFunc(mine, s.seq, func(c commit, seq int) int { return cmp.Compare(c.seq, seq) })
 		if n == 0 {
 			j.say("%s: sent by %s at %s, before any commit of it landed", s.ref, s.member, o.clock(s.at))
-		} else if age := s.at.Sub(mine[n-1].at); age > o.lease+o.slack {
+		} else if age := s.at.Sub(mine[n-1].at); age > o.lease+o.slack && !o.stoodStill("", mine[n-1].at, s.at) {
 			j.say("%s: sent by %s at %s, %v after its last commit landed", s.ref, s.member, o.clock(s.at), age.Round(time.Millisecond))
 		}
 	}

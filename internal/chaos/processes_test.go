@@ -1,6 +1,7 @@
 package chaos_test
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"os"
@@ -13,6 +14,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/twmb/franz-go/pkg/kadm"
+	"github.com/twmb/franz-go/pkg/kerr"
 	"github.com/twmb/franz-go/pkg/kmsg"
 
 	"signup-sheet/internal/kafkatest"
@@ -67,6 +70,7 @@ type play struct {
 	repaired  func()     // ends the fault of the last broker that was down
 	backAt    time.Time  // when a broker was back
 	resume    []*sleeper // processes that stand still
+	pulse     *pulse
 }
 
 type sleeper struct {
@@ -78,7 +82,7 @@ type sleeper struct {
 // playProcesses plays a seed for about so long, and a while to come to an end.
 func playProcesses(t *testing.T, w *world, program string, apache *kafkatest.Apache, d time.Duration) {
 	t.Helper()
-	p := &play{world: w, t: t, program: program, apache: apache}
+	p := &play{world: w, t: t, program: program, apache: apache, pulse: feel(t, w)}
 	w.oracle.slack = 2 * time.Second // this is real time, on a machine that may be busy
 	if apache == nil {
 		w.watch()
@@ -135,6 +139,94 @@ func (p *play) turnWeather() {
 	}
 	p.oracle.tell("the endpoint: %s", w.name)
 	p.webhook.change(w)
+}
+
+// pulse feels whether the machine goes on, and whether the group's coordinator answers. Without the one, processes miss answers
+// and their sessions end; without the other, they cannot commit what was accepted.
+type pulse struct {
+	oracle *oracle
+	group  string
+	admin  *kadm.Client
+
+	asking sync.Mutex
+	mu     sync.Mutex
+	last   time.Time // the last beat
+	long   time.Time // when a pause of more than tooLong ended
+}
+
+const (
+	// missedBeat is the shortest pause that counts: an answer that is not as late for the webhook may be too late for the process then.
+	missedBeat = sinkTimeout / 4
+	// tooLong is a pause that takes all the time from a last commit that rows under way may leave it.
+	tooLong = processDrain - sinkTimeout
+)
+
+// feel feels the pulse until the test ends.
+func feel(t *testing.T, w *world) *pulse {
+	t.Helper()
+	p := &pulse{oracle: w.oracle, group: w.group, admin: kadm.NewClient(w.Client(t)), last: time.Now()}
+	ctx, cancel := context.WithCancel(t.Context())
+	var feeling sync.WaitGroup
+	for _, beat := range []func(context.Context){p.machine, p.coordinator} {
+		feeling.Go(func() {
+			tick := time.NewTicker(100 * time.Millisecond)
+			defer tick.Stop()
+			for ctx.Err() == nil {
+				beat(ctx)
+				select {
+				case <-tick.C:
+				case <-ctx.Done():
+				}
+			}
+		})
+	}
+	t.Cleanup(func() { cancel(); feeling.Wait() })
+	return p
+}
+
+func (p *pulse) machine(context.Context) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.missed(standsStill, p.last)
+	p.last = time.Now()
+}
+
+// coordinator asks until there is an answer.
+func (p *pulse) coordinator(ctx context.Context) {
+	p.asking.Lock()
+	defer p.asking.Unlock()
+	for asked := time.Now(); ctx.Err() == nil; pause(50 * time.Millisecond) {
+		groups, err := p.admin.DescribeGroups(ctx, p.group)
+		if err == nil && (groups[p.group].Err == nil || errors.Is(groups[p.group].Err, kerr.GroupIDNotFound)) {
+			p.mu.Lock()
+			defer p.mu.Unlock()
+			p.missed("the coordinator does not answer", asked)
+			return
+		}
+	}
+}
+
+// missed notes a fault of all since a moment, if that is long ago. The pulse's mutex is held.
+func (p *pulse) missed(what string, since time.Time) {
+	now := time.Now()
+	d := now.Sub(since)
+	if d <= missedBeat {
+		return
+	}
+	p.oracle.tell("fault of all for %v: %s", d, what)
+	p.oracle.pausedAll(what, since, now)
+	if d > tooLong {
+		p.long = now
+	}
+}
+
+// paused tells whether there was a pause of more than tooLong since a moment.
+func (p *pulse) paused(ctx context.Context, since time.Time) bool {
+	p.machine(ctx)
+	p.coordinator(ctx)
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.long.After(since)
 }
 
 // membership starts, stops, kills or pauses a process. On kfake not while the group settles: it has bugs there that
@@ -216,6 +308,7 @@ func (p *play) terminate(n int) {
 	case <-x.ended:
 	}
 	p.oracle.tell("%s is told to stop", x.name)
+	told := time.Now()
 	p.signal(x, syscall.SIGTERM)
 	select {
 	case <-x.ended:
@@ -224,7 +317,7 @@ func (p *play) terminate(n int) {
 		return
 	}
 	// With its coordinator away it cannot say that all is committed, and it takes a while to be back.
-	if code := x.cmd.ProcessState.ExitCode(); code != 0 && p.down == 0 && time.Since(p.backAt) > 20*time.Second {
+	if code := x.cmd.ProcessState.ExitCode(); code != 0 && p.down == 0 && time.Since(p.backAt) > 20*time.Second && !p.pulse.paused(p.t.Context(), told) {
 		p.t.Errorf("%s stopped with exit code %d", x.name, code)
 	}
 	p.oracle.tell("%s has stopped, exit code %d", x.name, x.cmd.ProcessState.ExitCode())

@@ -1,6 +1,8 @@
 package kafkatest
 
 import (
+	"context"
+	"fmt"
 	"testing"
 
 	"github.com/twmb/franz-go/pkg/kadm"
@@ -12,7 +14,8 @@ type Permission struct {
 	Topics, Groups []string
 }
 
-// Allow lets a principal ("User:signup") do what it lists, on a cluster with access control.
+// Allow lets a principal ("User:signup") do what it lists, on a cluster with access control, and returns when its broker
+// goes by it: it answers when the controller has the rule.
 func (c *Cluster) Allow(t testing.TB, principal string, permissions ...Permission) {
 	t.Helper()
 	for _, p := range permissions {
@@ -25,10 +28,11 @@ func (c *Cluster) Allow(t testing.TB, principal string, permissions ...Permissio
 				t.Fatalf("allow %v: %v %s", p, r.Err, r.ErrMessage)
 			}
 		}
+		c.waitRules(t, principal, p, true)
 	}
 }
 
-// Forbid takes back what Allow gave.
+// Forbid takes back what Allow gave, and returns when the broker goes by it.
 func (c *Cluster) Forbid(t testing.TB, principal string, permissions ...Permission) {
 	t.Helper()
 	for _, p := range permissions {
@@ -41,7 +45,31 @@ func (c *Cluster) Forbid(t testing.TB, principal string, permissions ...Permissi
 				t.Fatalf("forbid %v: %v %s, %d rules deleted", p, r.Err, r.ErrMessage, len(r.Deleted))
 			}
 		}
+		c.waitRules(t, principal, p, false)
 	}
+}
+
+// waitRules returns when the rules by which the broker decides have those of a permission, or none of them. kfake's do at once.
+func (c *Cluster) waitRules(t testing.TB, principal string, p Permission, there bool) {
+	t.Helper()
+	if c.fake != nil {
+		return
+	}
+	poll(t, fmt.Sprintf("%v of %s in force: %t", p, principal, there), func(ctx context.Context) error {
+		results, err := c.admin.DescribeACLs(ctx, p.rule().Allow(principal).AllowHosts())
+		if err != nil {
+			return err
+		}
+		for _, r := range results {
+			if r.Err != nil {
+				return r.Err
+			}
+			if there != (len(r.Described) > 0) {
+				return fmt.Errorf("%d rules", len(r.Described))
+			}
+		}
+		return nil
+	})
 }
 
 func (p Permission) rule() *kadm.ACLBuilder {
@@ -55,7 +83,7 @@ func (p Permission) rule() *kadm.ACLBuilder {
 	return rule
 }
 
-// SetPassword gives a user a password for SCRAM-SHA-256.
+// SetPassword gives a user a password for SCRAM-SHA-256. A broker may go by the old one a moment longer.
 func (c *Cluster) SetPassword(t testing.TB, user, password string) {
 	t.Helper()
 	results, err := c.admin.AlterUserSCRAMs(t.Context(), nil, []kadm.UpsertSCRAM{{

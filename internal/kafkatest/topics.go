@@ -9,10 +9,12 @@ import (
 
 	"github.com/twmb/franz-go/pkg/kadm"
 	"github.com/twmb/franz-go/pkg/kerr"
+	"github.com/twmb/franz-go/pkg/kmsg"
 )
 
-// CreateTopic creates a topic and waits until every partition has a leader that serves it. On Apache Kafka it has as
-// many replicas as there are brokers, at most 3.
+// CreateTopic creates a topic and waits until every partition has a leader that serves it, and every broker speaks of it:
+// one learns of it from the controller some time after the other. On Apache Kafka it has as many replicas as there are
+// brokers, at most 3, and its records are kept unless configs has a retention.ms: as on kfake, tests may write old ones.
 func (c *Cluster) CreateTopic(t testing.TB, name string, partitions int32, configs map[string]string) {
 	t.Helper()
 	if c.fake != nil {
@@ -21,7 +23,8 @@ func (c *Cluster) CreateTopic(t testing.TB, name string, partitions int32, confi
 		}
 		return
 	}
-	settings := make(map[string]*string, len(configs))
+	forever := "-1"
+	settings := map[string]*string{"retention.ms": &forever}
 	for k, v := range configs {
 		settings[k] = &v
 	}
@@ -55,15 +58,35 @@ func (c *Cluster) DeleteTopic(t testing.TB, name string) {
 		t.Fatalf("delete topic %s: %v", name, err)
 	}
 	poll(t, "deletion of topic "+name, func(ctx context.Context) error {
-		topics, err := c.admin.ListTopics(ctx, name)
-		switch {
-		case err != nil:
-			return err
-		case !errors.Is(topics[name].Err, kerr.UnknownTopicOrPartition):
-			return fmt.Errorf("still there (%w)", topics[name].Err)
-		}
-		return nil
+		return c.eachBroker(ctx, name, func(topic kmsg.MetadataResponseTopic) error {
+			if err := kerr.ErrorForCode(topic.ErrorCode); !errors.Is(err, kerr.UnknownTopicOrPartition) {
+				return fmt.Errorf("still there (%w)", err)
+			}
+			return nil
+		})
 	})
+}
+
+// eachBroker asks every broker of Apache Kafka what it says of a topic.
+func (c *Cluster) eachBroker(ctx context.Context, topic string, says func(kmsg.MetadataResponseTopic) error) error {
+	brokers, err := c.admin.BrokerMetadata(ctx)
+	if err != nil {
+		return err
+	}
+	for _, id := range brokers.Brokers.NodeIDs() {
+		of := kmsg.NewMetadataRequestTopic()
+		of.Topic = &topic
+		req := kmsg.NewPtrMetadataRequest()
+		req.Topics = []kmsg.MetadataRequestTopic{of}
+		res, err := req.RequestWith(ctx, c.client.Broker(int(id)))
+		if err == nil {
+			err = says(res.Topics[0])
+		}
+		if err != nil {
+			return fmt.Errorf("broker %d: %w", id, err)
+		}
+	}
+	return nil
 }
 
 // DeleteRecords removes the records of a partition below an offset, as retention does.
@@ -85,7 +108,8 @@ func (c *Cluster) DeleteRecords(t testing.TB, topic string, partition int32, bef
 	}
 }
 
-// AddPartitions raises the number of a topic's partitions to total and waits until all have a leader that serves them.
+// AddPartitions raises the number of a topic's partitions to total and waits until all have a leader that serves them, and
+// every broker speaks of them.
 func (c *Cluster) AddPartitions(t testing.TB, topic string, total int) {
 	t.Helper()
 	responses, err := c.admin.UpdatePartitions(t.Context(), total, topic)
@@ -99,15 +123,28 @@ func (c *Cluster) AddPartitions(t testing.TB, topic string, total int) {
 	c.renewProducer(t)
 }
 
-// waitPartitions returns when the leaders of all partitions answer for them.
+// waitPartitions returns when all brokers speak of all partitions, and the leaders of all answer for them.
 func (c *Cluster) waitPartitions(t testing.TB, topic string, n int) {
 	t.Helper()
 	poll(t, fmt.Sprintf("%d partitions of %s", n, topic), func(ctx context.Context) error {
 		ends, err := offsets(c.admin.ListEndOffsets(ctx, topic))
-		if err == nil && len(ends) != n {
-			err = fmt.Errorf("%d partitions", len(ends))
+		switch {
+		case err != nil:
+			return err
+		case len(ends) != n:
+			return fmt.Errorf("%d partitions", len(ends))
+		case c.fake != nil: // its brokers know all at once
+			return nil
 		}
-		return err
+		return c.eachBroker(ctx, topic, func(said kmsg.MetadataResponseTopic) error {
+			if err := kerr.ErrorForCode(said.ErrorCode); err != nil {
+				return err
+			}
+			if len(said.Partitions) != n {
+				return fmt.Errorf("%d partitions", len(said.Partitions))
+			}
+			return nil
+		})
 	})
 }
 
