@@ -330,7 +330,7 @@ func TestTheLastCommitOfADrainIsTheLast(t *testing.T) {
 		}
 		a := s.join(t, w.on)
 		s.WaitGroup(t, s.group, 1)
-		c := s.join(t)
+		c := s.join(t, patient)
 		s.WaitGroup(t, s.group, 2)
 		a.running(t, 1)
 		c.running(t, 1)

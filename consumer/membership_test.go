@@ -1,6 +1,7 @@
 package consumer_test
 
 import (
+	"fmt"
 	"slices"
 	"testing"
 	"time"
@@ -68,6 +69,11 @@ func TestAGroupWithoutLeadersIsNotJoinedInALoop(t *testing.T) {
 	})
 }
 
+// patient is a member that does not give up a slow row, however long a machine stands still.
+func patient(cfg *consumer.Config) {
+	cfg.Sink.Timeout, cfg.DrainTimeout = 30*time.Second, 31*time.Second
+}
+
 // Hazard 2: a former owner commits.
 func TestAFormerOwnersCommitIsFenced(t *testing.T) {
 	play(t, 1, func(t *testing.T, s *scene) {
@@ -90,9 +96,7 @@ func TestAFormerOwnersCommitIsFenced(t *testing.T) {
 			codes := commitErrors(w, time.Time{})
 			return slices.Contains(codes, kerr.IllegalGeneration.Code) || slices.Contains(codes, kerr.UnknownMemberID.Code)
 		})
-		if got := a.metric(t, "commits_total", "fenced"); got == 0 {
-			t.Error("no commit counts as fenced")
-		}
+		await(t, "the commit counts as fenced", func() bool { return a.metric(t, "commits_total", "fenced") > 0 })
 		if got := s.Committed(t, s.group, s.topic)[0].Offset; got != 100 {
 			t.Errorf("the committed offset is %d: the former owner moved it", got)
 		}
@@ -179,17 +183,20 @@ func TestAnErrorOfOffsetFetchIsNeverTakenForNothingCommitted(t *testing.T) {
 // session lives on the commits.
 func TestADrainLongerThanTheSessionKeepsTheMember(t *testing.T) {
 	play(t, 2, func(t *testing.T, s *scene) {
-		slow := receiver.Answer{Delay: 4500 * time.Millisecond}
-		s.sheet.Script(receiver.Event("x-10", receiver.Always(slow)))
+		slow := make(chan struct{})
+		s.sheet.Script(receiver.Event("x-10", receiver.Always(receiver.Answer{Hang: slow})))
 		records := s.publish(t, "x", 100, 100)
 		wa, wb := newWire(s), newWire(s)
-		a := s.join(t, wa.on, func(cfg *consumer.Config) {
+		a := s.join(t, wa.on, patient, func(cfg *consumer.Config) {
 			cfg.SessionTimeout, cfg.HeartbeatInterval, cfg.CommitInterval = 2*time.Second, 500*time.Millisecond, 500*time.Millisecond
 		})
 		s.delivered(t, 99)
 		before := a.Status()
 		began := time.Now()
 		b := s.join(t, wb.on)
+		await(t, "a hears of b", func() bool { return len(heard(wa, began)) > 0 })
+		<-time.After(2500 * time.Millisecond) // longer than its session
+		close(slow)
 		s.WaitGroup(t, s.group, 2)
 		a.running(t, 1)
 		b.running(t, 1)
@@ -223,16 +230,38 @@ func heard(w *wire, since time.Time) (at []time.Time) {
 // drains returns how long each rebalance took a member from hearing of it to
 // joining anew.
 func drains(w *wire, since time.Time) (all []time.Duration) {
+	for _, d := range drainsAt(w, since) {
+		all = append(all, d[1].Sub(d[0]))
+	}
+	return all
+}
+
+// drainsAt returns when they began and ended.
+func drainsAt(w *wire, since time.Time) (all [][2]time.Time) {
 	joins := w.exchanges(kmsg.JoinGroup, since)
 	for _, at := range heard(w, since) {
 		for _, j := range joins {
 			if !j.sent.Before(at) {
-				all = append(all, j.sent.Sub(at))
+				all = append(all, [2]time.Time{at, j.sent})
 				break
 			}
 		}
 	}
 	return all
+}
+
+// sentWhileDraining is the most rows that were accepted of a member in one of its drains.
+func (s *scene) sentWhileDraining(w *wire, name string) (most int) {
+	for _, d := range drainsAt(w, time.Time{}) {
+		n := 0
+		for _, e := range s.sheet.Accepted() {
+			if e.Header.Get("User-Agent") == name && e.Time.After(d[0]) && e.Time.Before(d[1]) {
+				n++
+			}
+		}
+		most = max(most, n)
+	}
+	return most
 }
 
 // Hazard 16: queued work is sent after revocation.
@@ -246,8 +275,8 @@ func TestMembersComeAndGoInOrderUnderLoad(t *testing.T) {
 		var members []*member
 		come := func() {
 			w := newWire(s)
+			members = append(members, s.join(t, load, w.on, named(fmt.Sprint(len(wires)))))
 			wires = append(wires, w)
-			members = append(members, s.join(t, load, w.on))
 		}
 		settle := func(n int) {
 			s.WaitGroup(t, s.group, n)
@@ -296,13 +325,14 @@ func TestMembersComeAndGoInOrderUnderLoad(t *testing.T) {
 		if len(all) == 0 {
 			t.Error("nobody drained")
 		}
-		// With what was queued it would take seconds: four at a time, hundreds queued.
-		limit := 2 * latency
-		if s.Real() {
-			limit = time.Second
-		}
-		if longest := slices.Max(all); longest > limit {
+		// Hundreds are queued, and four at a time are sent. Real brokers may take their time to answer the last commit.
+		if longest := slices.Max(all); longest > 2*latency && !s.Real() {
 			t.Errorf("a drain took %v, with answers that take %v", longest, latency)
+		}
+		for i, w := range wires {
+			if n := s.sentWhileDraining(w, fmt.Sprint(i)); n > 20 {
+				t.Errorf("%d rows were accepted of a member that drained", n)
+			}
 		}
 		s.judge(t, records, 0)
 	})
@@ -349,7 +379,11 @@ func TestARollingRestartUnderLoadIsShort(t *testing.T) {
 		s.judge(t, records, 0)
 		overall, partition := s.silences(records, began, ended)
 		t.Logf("longest silence: %v over all partitions, %v of one", overall, partition)
-		if overall > 2*time.Second {
+		limit := 2 * time.Second
+		if s.Real() {
+			limit = 6 * time.Second // machines stand still; what it is not to wait for are drain timeouts (7 s) and ends of sessions (10 s)
+		}
+		if overall > limit {
 			t.Errorf("nothing was accepted for %v", overall)
 		}
 	})

@@ -166,13 +166,17 @@ func TestATopicRecreatedAtOnceLosesNoRecord(t *testing.T) {
 			if _, err := admin.DeleteTopic(t.Context(), s.topic); err != nil {
 				t.Fatal(err)
 			}
-			await(t, "a new topic", func() bool {
-				_, err := admin.CreateTopic(t.Context(), 2, -1, nil, s.topic)
+			var created kadm.CreateTopicResponse
+			await(t, "a new topic", func() (ok bool) {
+				var err error
+				created, err = admin.CreateTopic(t.Context(), 2, -1, nil, s.topic)
 				if err != nil && !errors.Is(err, kerr.TopicAlreadyExists) {
 					t.Fatal(err)
 				}
 				return err == nil
 			})
+			// The answers are the controller's. As long as the broker has not heard of them, it would take the records for the old topic.
+			await(t, "a broker that knows of it", func() bool { return s.currentID(t, s.topic) == created.ID })
 			n := 100 * (round + 1) // each time more than before
 			records := s.signups(fmt.Sprintf("round%d", round), n, 7)
 			s.producedAnew(t, records)
@@ -182,6 +186,20 @@ func TestATopicRecreatedAtOnceLosesNoRecord(t *testing.T) {
 		}
 		m.leave(t)
 	})
+}
+
+// currentID is a topic's id as the broker has it now; kadm's answers may be seconds old.
+func (s *scene) currentID(t *testing.T, topic string) kadm.TopicID {
+	t.Helper()
+	req := kmsg.NewPtrMetadataRequest()
+	rt := kmsg.NewMetadataRequestTopic()
+	rt.Topic = &topic
+	req.Topics = append(req.Topics, rt)
+	res, err := req.RequestWith(t.Context(), s.Client(t))
+	if err != nil || len(res.Topics) != 1 {
+		t.Fatalf("metadata of %s: %v", topic, err)
+	}
+	return res.Topics[0].TopicID
 }
 
 // watermarks adds up a member's.
@@ -309,7 +327,7 @@ func TestACommitOfADeletedTopicIsNotTakenForOneOfTheNew(t *testing.T) {
 // whose records have the same timestamps.
 func TestWhatIsKnownOfADeletedTopicIsNotBelievedOfTheNew(t *testing.T) {
 	play(t, 1, func(t *testing.T, s *scene) {
-		at := time.UnixMilli(1_750_000_000_000)
+		at := time.Now().Add(-time.Hour).Truncate(time.Millisecond) // younger than retention allows
 		same := func(prefix string) []*kgo.Record {
 			records := s.signups(prefix, 50, 50)
 			for i, r := range records {

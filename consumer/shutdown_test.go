@@ -84,7 +84,7 @@ func TestShutdownInTheMiddleOfARebalanceLeavesTheGroup(t *testing.T) {
 		wa := newWire(s)
 		a := s.join(t, wa.on)
 		s.WaitGroup(t, s.group, 1)
-		b := s.join(t)
+		b := s.join(t, patient)
 		s.WaitGroup(t, s.group, 2)
 		a.running(t, 1)
 		b.running(t, 1)
@@ -248,7 +248,7 @@ func TestShutdownUnderLoadIsOneRebalanceWithoutDuplicates(t *testing.T) {
 	play(t, 4, func(t *testing.T, s *scene) {
 		s.sheet.Script(receiver.Always(receiver.Answer{Delay: 100 * time.Millisecond}))
 		few := func(cfg *consumer.Config) { cfg.Sink.Concurrency = 16 }
-		records := s.publish(t, "x", 2000, 500)
+		records := s.publish(t, "x", s.enough(2000), 500)
 		wa, wb := newWire(s), newWire(s)
 		a := s.join(t, few, wa.on)
 		s.WaitGroup(t, s.group, 1)
@@ -282,6 +282,7 @@ func TestShutdownUnderLoadIsOneRebalanceWithoutDuplicates(t *testing.T) {
 		w := newWire(s)
 		again := s.join(t, few, w.on)
 		again.running(t, 4)
+		s.sheet.Script(nil)
 		s.delivered(t, len(records))
 		s.committed(t, int64(len(records)))
 		got := again.Status().Generation
