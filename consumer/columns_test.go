@@ -22,7 +22,6 @@ func (a askedAges) Age(_ context.Context, name, _ string, _ func(int)) (int, str
 
 func TestColumnsComeFromSignupAgeAndRecord(t *testing.T) {
 	s := set(t, 1)
-	s.retopic(t, map[string]string{"retention.ms": "-1"}, nil) // it may be years since the record's time
 	s.Produce(t, s.topic, &kgo.Record{
 		Key: []byte("user/1"), Timestamp: time.UnixMilli(1795252530123),
 		Headers: []kgo.RecordHeader{

@@ -379,11 +379,7 @@ func TestARollingRestartUnderLoadIsShort(t *testing.T) {
 		s.judge(t, records, 0)
 		overall, partition := s.silences(records, began, ended)
 		t.Logf("longest silence: %v over all partitions, %v of one", overall, partition)
-		limit := 2 * time.Second
-		if s.Real() {
-			limit = 6 * time.Second // machines stand still; what it is not to wait for are drain timeouts (7 s) and ends of sessions (10 s)
-		}
-		if overall > limit {
+		if overall > 2*time.Second+s.stall() { // and it waits for no drain timeout (7 s) and no end of a session (10 s)
 			t.Errorf("nothing was accepted for %v", overall)
 		}
 	})

@@ -389,7 +389,8 @@ func TestReplayGroupsTellTopicRangeAndName(t *testing.T) {
 func TestReplayIsSharedByProcesses(t *testing.T) {
 	play(t, 4, func(t *testing.T, s *scene) {
 		r := day()
-		records := s.publishAt(t, "r", every(r.From, time.Second, 2000)...)
+		n := s.enough(800)
+		records := s.publishAt(t, "r", every(r.From, time.Second, n)...)
 		s.sheet.Script(receiver.Always(receiver.Answer{Delay: 50 * time.Millisecond}))
 		few := func(c *consumer.Config) { c.Sink.Concurrency = 8 }
 		a := s.replay(t, r, few)
@@ -398,8 +399,8 @@ func TestReplayIsSharedByProcesses(t *testing.T) {
 		b := s.replay(t, r, few)
 		b.running(t, 2)
 		pa, pb := a.finishes(t), b.finishes(t)
-		if pa.Sent == 0 || pb.Sent == 0 || pa.Sent+pb.Sent != 2000 {
-			t.Errorf("%d and %d rows, want 2000 shared", pa.Sent, pb.Sent)
+		if pa.Sent == 0 || pb.Sent == 0 || pa.Sent+pb.Sent != int64(n) {
+			t.Errorf("%d and %d rows, want %d shared", pa.Sent, pb.Sent, n)
 		}
 		s.holds(t, 1, records)
 	})

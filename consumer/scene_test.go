@@ -88,6 +88,15 @@ type member struct {
 	cancel context.CancelFunc
 	done   chan struct{}
 	err    error
+	stall  time.Duration // what a limit allows for besides
+}
+
+// stall is how long a machine may stand still in real time: it is nobody's fault. Virtual time does not go on meanwhile.
+func (s *scene) stall() time.Duration {
+	if s.Network() != nil {
+		return 0
+	}
+	return 4 * time.Second
 }
 
 // newMember makes a consumer that does not run yet.
@@ -97,7 +106,7 @@ func (s *scene) newMember(t *testing.T, tweaks ...func(*consumer.Config)) *membe
 	for _, tweak := range tweaks {
 		tweak(&cfg)
 	}
-	m := &member{reg: prometheus.NewRegistry(), log: &logBook{}, done: make(chan struct{})}
+	m := &member{reg: prometheus.NewRegistry(), log: &logBook{}, done: make(chan struct{}), stall: s.stall()}
 	var err error
 	if m.Consumer, err = consumer.New(cfg, m.reg, slog.New(slog.NewTextHandler(m.log, &slog.HandlerOptions{Level: slog.LevelDebug}))); err != nil {
 		t.Fatal(err)

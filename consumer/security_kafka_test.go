@@ -272,7 +272,7 @@ func goOn(t *testing.T, all map[string]*traffic) {
 			wrote := time.Now()
 			one.wrote = append(one.wrote, one.withPoison(t, fmt.Sprintf("s%d", i), 10)...)
 			one.delivered(t, len(one.wrote))
-			if d := time.Since(wrote); d > 2*time.Second {
+			if d := time.Since(wrote); d > 2*time.Second+one.stall() {
 				t.Errorf("%s: %v of silence", name, d)
 			}
 		}

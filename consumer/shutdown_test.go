@@ -18,6 +18,7 @@ const grace = 2 * time.Second
 // error if clean.
 func (m *member) stops(t *testing.T, limit time.Duration, clean bool) {
 	t.Helper()
+	limit += m.stall
 	began := time.Now()
 	m.cancel()
 	select {

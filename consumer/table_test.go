@@ -48,7 +48,7 @@ func (s *scene) sharedConfig(topic string) consumer.TableConfig {
 // share starts a process. It is stopped when the test ends, if not before.
 func (s *scene) share(t *testing.T, topic string, tweaks ...func(*consumer.TableConfig)) *sharer {
 	t.Helper()
-	p := &sharer{member: member{reg: prometheus.NewRegistry(), log: &logBook{}, done: make(chan struct{})}, known: map[string]string{}}
+	p := &sharer{member: member{reg: prometheus.NewRegistry(), log: &logBook{}, done: make(chan struct{}), stall: s.stall()}, known: map[string]string{}}
 	cfg := s.sharedConfig(topic)
 	cfg.Take = func(key, value []byte) bool {
 		if !strings.HasPrefix(string(value), private) {
@@ -102,7 +102,7 @@ func (p *sharer) isReady() bool {
 func (p *sharer) readyWithin(t *testing.T, limit time.Duration) time.Duration {
 	t.Helper()
 	began := time.Now()
-	awaitFor(t, limit, "ready", p.isReady)
+	awaitFor(t, limit+p.stall, "ready", p.isReady)
 	return time.Since(began)
 }
 
@@ -187,7 +187,7 @@ func TestASharedTopicIsReadBackWholeAndThenFollowed(t *testing.T) {
 					t.Errorf("cache_topic_read_back = %v", got)
 				}
 				s.produce(t, topic, want, "new", 100)
-				p.knowsWithin(t, 2*time.Second, want)
+				p.knowsWithin(t, 2*time.Second+p.stall, want)
 				p.counts(t, 50_100, "cache_topic_read_records_total", "taken")
 				p.stop()
 				if p.log.has("level=WARN") || p.log.has("level=ERROR") {
@@ -225,7 +225,7 @@ func TestWhatOneProcessPutsAllOthersGet(t *testing.T) {
 		a.knows(t, want)
 		b.knows(t, want)
 		b.put(want, "late", 1)
-		a.knowsWithin(t, 2*time.Second, want)
+		a.knowsWithin(t, 2*time.Second+a.stall, want)
 		late := s.share(t, topic)
 		late.readyWithin(t, 5*time.Second)
 		late.knowsWithin(t, time.Millisecond, want)
