@@ -176,7 +176,7 @@ func TestATopicRecreatedAtOnceLosesNoRecord(t *testing.T) {
 				return err == nil
 			})
 			// The answers are the controller's. As long as the broker has not heard of them, it would take the records for the old topic.
-			await(t, "a broker that knows of it", func() bool { return s.currentID(t, s.topic) == created.ID })
+			await(t, "a broker that knows of it", func() bool { return s.TopicID(t, s.topic) == created.ID })
 			n := 100 * (round + 1) // each time more than before
 			records := s.signups(fmt.Sprintf("round%d", round), n, 7)
 			s.producedAnew(t, records)
@@ -186,20 +186,6 @@ func TestATopicRecreatedAtOnceLosesNoRecord(t *testing.T) {
 		}
 		m.leave(t)
 	})
-}
-
-// currentID is a topic's id as the broker has it now; kadm's answers may be seconds old.
-func (s *scene) currentID(t *testing.T, topic string) kadm.TopicID {
-	t.Helper()
-	req := kmsg.NewPtrMetadataRequest()
-	rt := kmsg.NewMetadataRequestTopic()
-	rt.Topic = &topic
-	req.Topics = append(req.Topics, rt)
-	res, err := req.RequestWith(t.Context(), s.Client(t))
-	if err != nil || len(res.Topics) != 1 {
-		t.Fatalf("metadata of %s: %v", topic, err)
-	}
-	return res.Topics[0].TopicID
 }
 
 // watermarks adds up a member's.

@@ -74,19 +74,39 @@ func (c *Cluster) eachBroker(ctx context.Context, topic string, says func(kmsg.M
 		return err
 	}
 	for _, id := range brokers.Brokers.NodeIDs() {
-		of := kmsg.NewMetadataRequestTopic()
-		of.Topic = &topic
-		req := kmsg.NewPtrMetadataRequest()
-		req.Topics = []kmsg.MetadataRequestTopic{of}
-		res, err := req.RequestWith(ctx, c.client.Broker(int(id)))
+		said, err := metadataOf(ctx, c.client.Broker(int(id)), topic)
 		if err == nil {
-			err = says(res.Topics[0])
+			err = says(said)
 		}
 		if err != nil {
 			return fmt.Errorf("broker %d: %w", id, err)
 		}
 	}
 	return nil
+}
+
+// metadataOf is what a broker says of a topic now; kadm's answers may be older.
+func metadataOf(ctx context.Context, broker kmsg.Requestor, topic string) (kmsg.MetadataResponseTopic, error) {
+	of := kmsg.NewMetadataRequestTopic()
+	of.Topic = &topic
+	req := kmsg.NewPtrMetadataRequest()
+	req.Topics = []kmsg.MetadataRequestTopic{of}
+	res, err := req.RequestWith(ctx, broker)
+	if err != nil {
+		return kmsg.MetadataResponseTopic{}, err
+	}
+	return res.Topics[0], nil
+}
+
+// TopicID is a topic's id as a broker has it now, zero if it knows no such topic. It hears of a new one a moment after
+// the controller's answer.
+func (c *Cluster) TopicID(t testing.TB, topic string) kadm.TopicID {
+	t.Helper()
+	said, err := metadataOf(t.Context(), c.client, topic)
+	if err != nil {
+		t.Fatalf("metadata of %s: %v", topic, err)
+	}
+	return said.TopicID
 }
 
 // DeleteRecords removes the records of a partition below an offset, as retention does.
